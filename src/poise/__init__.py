@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from poise.records import Completion as Completion
     from poise.records import Prompt as Prompt
 
-__all__ = sorted(_WHERE)  # noqa: PLE0605
+__all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

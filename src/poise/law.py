@@ -21,6 +21,9 @@ class History(NamedTuple):
     output: Sequence[int] = ()
 
 
+NOTHING_SAID = History()
+
+
 def temperature(logits: Row, value: float) -> Row:
     """l / T; at 0 only the largest logit stays, the lowest id among ties."""
     if value == 0:
@@ -107,7 +110,7 @@ class Step(NamedTuple):
     logits: Row
 
 
-def steps(logits: Row, params: SamplingParams, history: History = History()) -> list[Step]:
+def steps(logits: Row, params: SamplingParams, history: History = NOTHING_SAID) -> list[Step]:
     """Apply a law to one row and keep every intermediate row.
 
     Greedy takes the largest logit after the penalties: no truncation comes before it.
@@ -136,7 +139,7 @@ def steps(logits: Row, params: SamplingParams, history: History = History()) -> 
     return done
 
 
-def reshape(logits: Row, params: SamplingParams, history: History = History()) -> Row:
+def reshape(logits: Row, params: SamplingParams, history: History = NOTHING_SAID) -> Row:
     """The reshaped logits of one row, (V,), -inf where a token is cut.
 
     >>> reshape(np.array([3.0, 2.0, 1.0]), SamplingParams(temperature=0.5, top_p=0.8))

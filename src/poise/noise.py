@@ -46,7 +46,7 @@ def words(noise_key: int, position: int, count: int, stream: int = GUMBEL) -> Wo
         Words of 64 bits, shape (V,).
     """
     generator = np.random.Philox(key=noise_key, counter=[0, position, stream, 0])
-    return generator.random_raw(count)  # type: ignore[return-value]
+    return generator.random_raw(count)
 
 
 def uniform(raw: Words) -> Floats:

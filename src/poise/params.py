@@ -202,7 +202,7 @@ class SamplingParams(BaseModel):
 
     def normalised(self) -> SamplingParams:
         """The same law with every neutral value written as None."""
-        return SamplingParams(**self.active(), dialect=self.dialect)
+        return SamplingParams.model_validate({**self.active(), "dialect": self.dialect})
 
     @property
     def label(self) -> str:
@@ -278,7 +278,7 @@ def find_parameter(name: str) -> Parameter:
     raise ParameterError(f"A parameter is one of {', '.join(PARAMETERS)}", repr(name), hint)
 
 
-def grid(*, dialect: str = "transformers", **values: Number | None | Iterable[Number | None]) -> list[SamplingParams]:
+def grid(*, dialect: str = "transformers", **values: Number | Iterable[Number | None] | None) -> list[SamplingParams]:
     """Every combination of the given values, first parameter slowest.
 
     Args:
@@ -311,7 +311,8 @@ def grid(*, dialect: str = "transformers", **values: Number | None | Iterable[Nu
             "Take fewer values, or vary one parameter at a time",
         )
     combinations = itertools.product(*axes)
-    made = (SamplingParams(**dict(zip(values, c, strict=True)), dialect=dialect).normalised() for c in combinations)
+    records = ({**dict(zip(values, c, strict=True)), "dialect": dialect} for c in combinations)
+    made = (SamplingParams.model_validate(record).normalised() for record in records)
     return list(dict.fromkeys(made))
 
 
