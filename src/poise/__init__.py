@@ -14,9 +14,11 @@ _WHERE = {
     "Prompt": "poise.records",
     "SamplingParams": "poise.params",
     "grid": "poise.params",
+    "load": "poise.engines",
 }
 
 if TYPE_CHECKING:
+    from poise.engines import load as load
     from poise.params import SamplingParams as SamplingParams
     from poise.params import grid as grid
     from poise.records import Completion as Completion

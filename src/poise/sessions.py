@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -55,7 +55,7 @@ class Law(Protocol):
 class Session(Protocol):
     """Living rows of a logits engine. A row lives until dropped; its cache is the session's business.
 
-    `max_rows` is the number of rows that may hold different texts at once.
+    `max_rows` is the number of rows that may live at once after a step's parents were dropped.
     """
 
     max_rows: int
@@ -73,10 +73,6 @@ class Session(Protocol):
 
     def drop(self, rows: Sequence[RowId]) -> None:
         """Forget rows."""
-        ...
-
-    def free(self) -> int:
-        """How many more rows with texts of their own fit now."""
         ...
 
     def score(self, prompt: Sequence[int], tokens: Sequence[int]) -> Logits:
@@ -100,7 +96,7 @@ class Tally:
     tokens: int = 0
     prompt_tokens: int = 0
     completions: int = 0
-    seconds: dict[str, float] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -151,6 +147,10 @@ class LogitsEngine(Engine, Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
+        ...
+
+    def opens_thinking(self, prompt_ids: Sequence[int]) -> bool:
+        """Whether the prompt itself opened the model's thinking."""
         ...
 
     def session(self, max_length: int, rows: int) -> Session:

@@ -1,0 +1,102 @@
+"""Gumbel-max on one row: which token wins, exactly, at several scales."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise import noise
+
+NEAR = 3.0  # logits below the top within which noise is always looked at; any value is exact
+LOUD = 512  # tokens with the loudest noise looked at first; any value is exact
+
+Values = NDArray[np.floating[Any]]
+
+
+class NoiseRow(NamedTuple):
+    """One step's noise, made once for all rows that share prompt, draw and position.
+
+    Args:
+        words: raw words, (V,).
+        loud: the tokens with the largest words, loudest last, (LOUD,).
+        quiet: Gumbel noise that no token outside `loud` exceeds.
+        peak: the largest Gumbel noise of all.
+    """
+
+    words: noise.Words
+    loud: NDArray[np.intp]
+    quiet: float
+    peak: float
+
+
+def noise_row(noise_key: int, position: int, size: int) -> NoiseRow:
+    """Make the noise of one step.
+
+    Args:
+        noise_key: from `noise.key`.
+        position: index of the new token, from 0.
+        size: the vocabulary's size V.
+
+    Returns:
+        The words and what `winners` needs to skip most of them.
+    """
+    words = noise.words(noise_key, position, size)
+    if size <= LOUD:
+        loud = np.argsort(words)
+        return NoiseRow(words, loud, -np.inf, float(noise.gumbel(words[loud[-1:]])[0]))
+    loud = np.argpartition(words, size - LOUD)[size - LOUD :]
+    edges = noise.gumbel(np.array([words[loud].min(), words[loud].max()]))
+    return NoiseRow(words, loud, float(edges[0]), float(edges[1]))
+
+
+def winners(values: Values, scales: NDArray[np.float64], row: NoiseRow) -> NDArray[np.intp]:
+    """argmax_i (values[i] + scale * g[i]) in float64 for each scale, lowest id among ties.
+
+    Only tokens that can win are looked at. Let b be the best score among the tokens near the top.
+    A token outside both that set and `loud` has value < top - NEAR and noise <= quiet, so it loses
+    when top - NEAR + scale * quiet < b; otherwise all tokens with noise or value enough are tried.
+
+    Args:
+        values: (V,), -inf where a token is cut; at least one is finite.
+        scales: (k,), each > 0.
+        row: the step's noise.
+
+    Returns:
+        Token ids, (k,).
+    """
+    top = float(values.max())
+    near = np.flatnonzero(values >= values.dtype.type(top - NEAR))
+    best, tokens = _best(values, scales, row.words, near)
+    loud = row.loud[values[row.loud] > -np.inf]
+    if loud.size:
+        score, token = _best(values, scales, row.words, loud)
+        better = (score > best) | ((score == best) & (token < tokens))
+        best, tokens = np.where(better, score, best), np.where(better, token, tokens)
+    unsure = np.flatnonzero(top - NEAR + scales * row.quiet >= best)
+    for i in unsure:
+        tokens[i] = _full(values, float(scales[i]), row, float(best[i]))
+    return tokens
+
+
+def greedy(values: Values) -> int:
+    """The largest value, lowest id among ties."""
+    return int(np.argmax(values))
+
+
+def _best(
+    values: Values, scales: NDArray[np.float64], words: noise.Words, ids: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Best score and its lowest id among `ids`, per scale."""
+    ids = np.sort(ids)
+    scores = values[ids].astype(np.float64) + scales[:, None] * noise.gumbel(words[ids])  # (k, n)
+    at = scores.argmax(axis=1)
+    return scores[np.arange(scales.size), at], ids[at]
+
+
+def _full(values: Values, scale: float, row: NoiseRow, floor: float) -> int:
+    """The winner among all tokens that the loudest noise could lift to `floor`."""
+    bar = np.nextafter(values.dtype.type(floor - scale * row.peak), values.dtype.type(-np.inf))
+    _, token = _best(values, np.array([scale]), row.words, np.flatnonzero(values >= bar))
+    return int(token[0])

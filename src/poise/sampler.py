@@ -1,0 +1,260 @@
+"""The one draw loop of all logits engines: many requests, shared rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from poise import draws, noise, texts
+from poise.errors import EngineError
+from poise.law import History
+from poise.params import PARAMETERS, SamplingParams
+from poise.records import Completion, FinishReason, Request
+from poise.sessions import Logits, LogitsEngine, Reshaped, RowId, Tally
+
+ROWS = 256  # texts under way at most, unless memory says fewer; more hardly raise the speed
+
+
+class Strand(NamedTuple):
+    """One request under way.
+
+    Args:
+        request: what was asked.
+        noise_key: of its prompt, seed and draw.
+        shape: the steps that decide which values remain; temperature only where something is cut.
+        scale: the temperature, 0 for greedy.
+    """
+
+    request: Request
+    noise_key: int
+    shape: SamplingParams
+    scale: float
+
+
+class Node(NamedTuple):
+    """A living text, and the strands that have drawn exactly it so far."""
+
+    row: RowId
+    prompt_ids: tuple[int, ...]
+    output: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    strands: Sequence[Strand]
+    keep: bool = False  # the row is a prompt's, and more strands will start from it
+
+
+class Child(NamedTuple):
+    """A node's strands that drew the same next token and go on."""
+
+    parent: Node
+    token: int
+    logprob: float
+    strands: list[Strand]
+
+
+@dataclass(slots=True)
+class Queue:
+    """A prompt's strands that wait for room; its row and logits, (1, V), once it was read."""
+
+    prompt_ids: tuple[int, ...]
+    strands: list[Strand] = field(default_factory=list)
+    row: RowId | None = None
+    logits: Logits = None
+
+
+def generate(engine: LogitsEngine, requests: Iterable[Request], tally: Tally | None = None) -> Iterator[Completion]:
+    """Draw many requests in one batch; each text depends on its own request alone.
+
+    Strands with the same tokens so far share a row, whatever their settings and draws. No more
+    strands than the session has rows are under way at once, so a row is never short.
+
+    Args:
+        engine: a logits engine.
+        requests: what to draw, in any order and number.
+        tally: filled with the cost as it grows.
+
+    Yields:
+        Completions as they finish.
+
+    Raises:
+        EngineError: the model gave logits that are no numbers.
+    """
+    queues = _queues(requests)
+    if queues:
+        yield from _Loop(engine, queues, tally or Tally()).run()
+
+
+class _Loop:
+    def __init__(self, engine: LogitsEngine, queues: list[Queue], tally: Tally) -> None:
+        self.engine, self.queues, self.tally = engine, queues, tally
+        strands = [s for q in queues for s in q.strands]
+        longest = max(len(s.request.prompt_ids) + s.request.max_tokens for s in strands)
+        self.session = engine.session(longest, min(ROWS, len(strands)) + 1)
+        self.room = self.session.max_rows - 1  # one row for a prompt that waits for its next strands
+        self.children: list[Child] = []
+        self.seconds = tally.seconds
+
+    def run(self) -> Iterator[Completion]:
+        while self.queues or self.children:
+            blocks = self._admit()
+            if self.children:
+                blocks.append(self._advance())
+            for nodes, logits in blocks:
+                yield from self._draw(nodes, logits)
+
+    def _admit(self) -> list[tuple[list[Node], Logits]]:
+        """Start waiting strands while there is room, prompt by prompt."""
+        blocks: list[tuple[list[Node], Logits]] = []
+        while self.queues and self.room > 0:
+            queue = self.queues[0]
+            if queue.row is None:
+                with self._time("prefill"):
+                    rows, queue.logits = self.session.prefill([queue.prompt_ids])
+                queue.row = rows[0]
+                self.tally.prompt_tokens += len(queue.prompt_ids)
+            started, queue.strands = queue.strands[: self.room], queue.strands[self.room :]
+            self.room -= len(started)
+            node = Node(queue.row, queue.prompt_ids, (), (), started, keep=bool(queue.strands))
+            blocks.append(([node], queue.logits))
+            if not queue.strands:
+                self.queues.pop(0)
+        return blocks
+
+    def _advance(self) -> tuple[list[Node], Logits]:
+        """Append each child's token, and forget the parents."""
+        children, self.children = self.children, []
+        with self._time("forward"):
+            rows, logits = self.session.advance([c.parent.row for c in children], [c.token for c in children])
+        self.tally.rows += len(rows)
+        self.session.drop(list({c.parent.row for c in children if not c.parent.keep}))
+        nodes = [
+            Node(row, c.parent.prompt_ids, (*c.parent.output, c.token), (*c.parent.logprobs, c.logprob), c.strands)
+            for row, c in zip(rows, children, strict=True)
+        ]
+        return nodes, logits
+
+    def _draw(self, nodes: list[Node], logits: Logits) -> Iterator[Completion]:
+        """Draw every strand's next token; finish those that end, queue the rest as children."""
+        owners, strands, tokens = self._tokens(nodes, logits)
+        with self._time("law"):
+            chosen = self.engine.law.take(logits, owners, tokens)
+            normal = self.engine.law.normaliser(logits)
+        if not np.all(np.isfinite(normal)):
+            raise _no_numbers(nodes[int(np.flatnonzero(~np.isfinite(normal))[0])])
+        self.tally.tokens += len(tokens)
+        going: dict[tuple[int, int], Child] = {}
+        for b, strand, token, logit in zip(owners, strands, tokens, chosen, strict=True):
+            node, logprob = nodes[b], min(0.0, float(logit - normal[b]))
+            reason = self._reason(strand.request, node.output, token)
+            if reason is None:
+                going.setdefault((b, token), Child(node, token, logprob, [])).strands.append(strand)
+            else:
+                yield self._completion(strand.request, node, token, logprob, reason)
+        self.children += going.values()
+        alive = {b for b, _ in going}
+        self.session.drop([n.row for b, n in enumerate(nodes) if b not in alive and not n.keep])
+
+    def _tokens(self, nodes: list[Node], logits: Logits) -> tuple[list[int], list[Strand], list[int]]:
+        """The next token of every strand: its node's index, the strand, the token."""
+        shapes: dict[tuple[int, SamplingParams, bool], int] = {}
+        groups: dict[tuple[int, int], list[Strand]] = {}
+        for b, node in enumerate(nodes):
+            for s in node.strands:
+                shape = shapes.setdefault((b, s.shape, len(node.output) < s.request.min_tokens), len(shapes))
+                groups.setdefault((shape, 0 if s.scale == 0 else s.noise_key), []).append(s)
+        owners = [b for b, _, _ in shapes]
+        with self._time("law"):
+            reshaped = self._reshape(nodes, logits, list(shapes))
+        out: tuple[list[int], list[Strand], list[int]] = ([], [], [])
+        with self._time("noise"):
+            rows: dict[tuple[int, int], draws.NoiseRow] = {}
+            for (j, noise_key), strands in groups.items():
+                position = len(nodes[owners[j]].output)
+                tokens = self._pick(reshaped.values[j], noise_key, position, strands, rows)
+                out[0].extend([owners[j]] * len(strands))
+                out[1].extend(strands)
+                out[2].extend(tokens)
+        return out
+
+    def _reshape(self, nodes: list[Node], logits: Logits, shapes: list[tuple[int, SamplingParams, bool]]) -> Reshaped:
+        barred = [self.engine.eos_ids if early else frozenset[int]() for _, _, early in shapes]
+        histories = [History(nodes[b].prompt_ids, nodes[b].output) for b, _, _ in shapes]
+        return self.engine.law.reshape(logits, [b for b, _, _ in shapes], [p for _, p, _ in shapes], histories, barred)
+
+    def _pick(
+        self,
+        values: draws.Values,
+        noise_key: int,
+        position: int,
+        strands: Sequence[Strand],
+        rows: dict[tuple[int, int], draws.NoiseRow],
+    ) -> list[int]:
+        if strands[0].scale == 0:
+            return [draws.greedy(values)] * len(strands)
+        if (noise_key, position) not in rows:
+            rows[noise_key, position] = draws.noise_row(noise_key, position, self.engine.vocab_size)
+        scales = np.array([s.scale for s in strands])
+        return list(map(int, draws.winners(values, scales, rows[noise_key, position])))
+
+    def _reason(self, request: Request, output: tuple[int, ...], token: int) -> FinishReason | None:
+        if token in self.engine.eos_ids:
+            return "eos"
+        if request.stop:
+            with self._time("text"):
+                if texts.ends_with_stop(self.engine.decode, (*output, token), request.stop):
+                    return "stop"
+        return "length" if len(output) + 1 >= request.max_tokens else None
+
+    def _completion(self, request: Request, node: Node, token: int, logprob: float, reason: FinishReason) -> Completion:
+        ids = (*node.output, token)
+        with self._time("text"):
+            written = self.engine.decode(node.output if reason == "eos" else ids)
+            if reason == "stop":
+                written = written[: texts.stop_position(written, request.stop)]
+            opened = self.engine.opens_thinking(request.prompt_ids)
+            thinking, text = texts.split_thinking(written, self.engine.thinking_tags, opened)
+        self.room += 1
+        self.tally.completions += 1
+        return Completion(request, text, ids, (*node.logprobs, logprob), reason, thinking)
+
+    @contextmanager
+    def _time(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
+
+
+def _queues(requests: Iterable[Request]) -> list[Queue]:
+    """Strands by prompt; inside it by draw, so that what starts together shares most."""
+    queues: dict[tuple[int, ...], Queue] = {}
+    for request in requests:
+        key = noise.key(request.seed, request.prompt_ids, request.draw)
+        shape, scale = _split(request.params)
+        queue = queues.setdefault(request.prompt_ids, Queue(request.prompt_ids))
+        queue.strands.append(Strand(request, key, shape, scale))
+    for queue in queues.values():
+        queue.strands.sort(key=lambda s: (s.request.seed, s.request.draw, s.scale))
+    return list(queues.values())
+
+
+def _split(params: SamplingParams) -> tuple[SamplingParams, float]:
+    """What decides the remaining values, and the temperature. Alike shapes are reshaped once."""
+    on = params.active()
+    scale = float(on.get("temperature", 1.0))
+    cuts = [n for n in on if PARAMETERS[n].stage == "truncation"]
+    dropped = {"temperature", *cuts} if scale == 0 else {"temperature"} if not cuts else set()
+    kept = {n: v for n, v in on.items() if n not in dropped}
+    return SamplingParams.model_validate({**kept, "dialect": params.dialect}), scale
+
+
+def _no_numbers(node: Node) -> EngineError:
+    where = f"NaN or infinity after {len(node.prompt_ids)} prompt and {len(node.output)} new tokens"
+    return EngineError(
+        "A model's logits must be numbers",
+        where,
+        "Try --dtype float32: half precision overflows in some models; otherwise the weights are damaged",
+    )
