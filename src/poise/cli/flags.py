@@ -1,0 +1,130 @@
+"""The flags of every command that draws, made from the parameters' data."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+import typer
+
+from poise.cli import grammar
+from poise.errors import ParameterError, UsageError
+from poise.params import PARAMETERS
+
+LAW = "Decoding parameters: a fixes, a,b,c sweeps, a..b:step is a grid, off leaves it out"
+DRAW = "Drawing"
+MODEL = "Model"
+OUTPUT = "Output"
+
+# What each flag is: name, type, default, declarations, panel, help.
+_DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
+    ("dialect", str, "transformers", ("--dialect",), LAW, "Whose order and boundary rules hold; see `poise list dialects`."),
+    ("draws", int, None, ("--draws", "-n"), DRAW, "Texts per prompt and setting."),
+    ("seed", int, 0, ("--seed",), DRAW, "Any whole number; the same seed draws the same texts."),
+    ("max_tokens", int, None, ("--max-tokens",), DRAW, "New tokens at most. Default 128, or what the use case says."),
+    ("min_tokens", int, 0, ("--min-tokens",), DRAW, "The text cannot end before this many new tokens."),
+    ("stop", list[str], [], ("--stop",), DRAW, "A string that ends the text and is not part of it. Repeatable."),
+    ("chat", bool | None, None, ("--chat/--text",), DRAW,
+     "Ask through the model's template, or continue the prompt as it is. Default: text for a plain prompt."),
+    ("system", str | None, None, ("--system",), DRAW, "The system message of a chat; implies --chat."),
+    ("study", str | None, None, ("--study",), DRAW, "File that keeps every text. Default: one per model and prompts."),
+    ("dtype", str, "auto", ("--dtype",), MODEL, "auto, float32, bfloat16 or float16."),
+    ("device", str, "auto", ("--device",), MODEL, "auto, cpu, cuda, cuda:1 or mps."),
+    ("trust_remote_code", bool, False, ("--trust-remote-code",), MODEL,
+     "Run Python code that ships with the model. Only for code you have read."),
+    ("dry_run", bool, False, ("--dry-run",), OUTPUT, "Show the plan and its cost; draw nothing."),
+    ("as_json", bool, False, ("--json",), OUTPUT, "Print JSON and nothing else to stdout; see docs/json.md."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What a user asked for with the drawing flags; see `_DRAWING` for each.
+
+    Args:
+        values: by parameter, as `grammar.parse` read them.
+    """
+
+    values: Mapping[str, grammar.Values]
+    dialect: str
+    draws: int | None
+    seed: int
+    max_tokens: int | None
+    min_tokens: int
+    stop: list[str]
+    chat: bool | None
+    system: str | None
+    study: str | None
+    dtype: str
+    device: str
+    trust_remote_code: bool
+    dry_run: bool
+    as_json: bool
+
+
+def flag(name: str) -> str:
+    """How a parameter is written on the command line.
+
+    >>> flag("top_p")
+    '--top-p'
+    """
+    return "--" + name.replace("_", "-")
+
+
+def drawing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command every drawing flag; its last argument receives them as one `Drawing`.
+
+    Args:
+        command: a function whose last parameter is called `asked`.
+
+    Returns:
+        The function as Typer is to see it.
+    """
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "asked"]
+
+    def with_flags(**given: Any) -> None:
+        mine = {p.name: given.pop(p.name) for p in own}
+        command(**mine, asked=_collect(given))
+
+    flags = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, a, d in _flags()]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    with_flags.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    with_flags.__name__, with_flags.__doc__ = command.__name__, command.__doc__
+    return with_flags
+
+
+def _flags() -> list[tuple[str, Any, Any]]:
+    """Name, annotation and default of every drawing flag."""
+    made: list[tuple[str, Any, Any]] = []
+    for name, parameter in PARAMETERS.items():
+        option = typer.Option(flag(name), metavar="VALUES", rich_help_panel=LAW,
+                              help=f"{parameter.range_text}  {parameter.meaning}")  # fmt: skip
+        made.append((name, Annotated[str | None, option], None))
+    pairs = typer.Option("-p", metavar="NAME=VALUES", rich_help_panel=LAW, help="The same, for scripts. Repeatable.")
+    made.append(("pairs", Annotated[list[str], pairs], []))
+    for name, kind, default, declared, panel, meaning in _DRAWING:
+        shown = default not in (None, False, [])
+        option = typer.Option(*declared, help=meaning, rich_help_panel=panel, show_default=shown)
+        made.append((name, Annotated[kind, option], default))
+    return made
+
+
+def _collect(given: dict[str, Any]) -> Drawing:
+    values = dict(grammar.assignments(given.pop("pairs")))
+    for name in PARAMETERS:
+        text = given.pop(name)
+        if text is None:
+            continue
+        if name in values:
+            raise ParameterError(f"{name} is given once", f"{flag(name)} and -p", f"Keep {flag(name)}")
+        values[name] = grammar.parse(name, text)
+    if given["system"] is not None:
+        if given["chat"] is False:
+            raise UsageError("A system message needs the model's chat template", "--system with --text", "Drop one")
+        given["chat"] = True
+    return Drawing(values=values, **given)
+
+
+assert {f.name for f in fields(Drawing)} == {"values", *(row[0] for row in _DRAWING)}
