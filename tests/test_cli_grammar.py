@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,12 +78,10 @@ def test_a_grid_has_both_ends_and_even_steps(low: int, steps: int, tenths: int) 
 
 @given(st.text(max_size=30))
 def test_any_text_is_values_or_a_message(text: str) -> None:
-    try:
+    values: grammar.Values = ()
+    with contextlib.suppress(ParameterError):
         values = grammar.parse("temperature", text)
-    except ParameterError as error:
-        assert len(str(error).splitlines()) >= 1
-    else:
-        assert all(v is None or v >= 0 for v in values)
+    assert all(v is None or v >= 0 for v in values)
 
 
 def test_assignments() -> None:

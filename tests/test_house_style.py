@@ -238,7 +238,7 @@ def test_the_table_of_public_names() -> None:
 
 
 def test_an_unknown_public_name_says_what_there_is() -> None:
-    with pytest.raises(AttributeError, match="it has .*grid"):
+    with pytest.raises(AttributeError, match=r"it has .*grid"):
         poise.nonsense  # noqa: B018
 
 

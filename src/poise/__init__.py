@@ -1,4 +1,4 @@
-"""Which decoding settings should I use, and what does each of them really do?"""
+"""Which decoding settings to use, and what each of them really does."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ OUTPUT = "Output"
 
 # What each flag is: name, type, default, declarations, panel, help.
 _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
-    ("dialect", str, "transformers", ("--dialect",), LAW, "Whose order and boundary rules hold; see `poise list dialects`."),
+    ("dialect", str, "transformers", ("--dialect",), LAW,
+     "Whose order and boundary rules hold; see `poise list dialects`."),
     ("draws", int, None, ("--draws", "-n"), DRAW, "Texts per prompt and setting."),
     ("seed", int, 0, ("--seed",), DRAW, "Any whole number; the same seed draws the same texts."),
     ("max_tokens", int, None, ("--max-tokens",), DRAW, "New tokens at most. Default 128, or what the use case says."),

@@ -1,0 +1,141 @@
+"""list and usecase: what there is to choose from."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import poise
+from poise.cli.evidence import JsonFlag
+from poise.cli.flags import flag
+from poise.cli.schemas import Item, Listed, UseCaseRecord
+from poise.cli.terminal import show, show_json, table
+from poise.errors import UsageError
+from poise.params import DIALECTS, PARAMETERS
+
+
+def list_names(
+    kind: Annotated[str, typer.Argument(help="params, metrics, engines, models, dialects or usecases.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """List what can be named: parameters, metrics, engines, models, dialects, use cases."""
+    if kind not in CATALOGUES:
+        raise UsageError(f"`poise list` knows {', '.join(CATALOGUES)}", repr(kind), "For example `poise list params`")
+    items = CATALOGUES[kind]()
+    if as_json:
+        show_json(Listed(kind=kind, items=items).model_dump(mode="json"))
+        return
+    details = list(items[0].details) if items else []
+    show(table(["name", *details, "meaning"], [[i.name, *i.details.values(), i.meaning] for i in items]))
+    show(f"\nNext: {NEXT[kind]}")
+
+
+def new_use_case(
+    path: Annotated[str, typer.Argument(help="File to write, for example mine.yaml. An existing file stays.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a commented use-case file to start from."""
+    file = Path(path)
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(poise.template_text())
+    except FileExistsError as error:
+        raise UsageError("A new use case gets a new file", f"{path}, which exists", "Choose another name") from error
+    except OSError as error:
+        raise UsageError(
+            "The use case must be writable", f"{path}: {error.strerror}", "Choose another folder"
+        ) from error
+    if as_json:
+        _show_record(path)
+        return
+    show(f"{path}  (edit the prompts, then draw)")
+    show(f"\nNext: poise sweep smollm2 -f {shlex.quote(path)} --temperature 0.3,0.9")
+
+
+def show_use_case(
+    name: Annotated[str, typer.Argument(help="A built-in name or a YAML file.")], as_json: JsonFlag = False
+) -> None:
+    """Show a use case: what it is for and its prompts."""
+    if as_json:
+        _show_record(name)
+        return
+    case = poise.load_use_case(name)
+    show(f"{case.name}: {case.description}\n")
+    for number, prompt in enumerate(case.prompts, 1):
+        show(f"{number:>3}  {prompt.shown}")
+    show(f"\nNext: poise sweep smollm2 -f {shlex.quote(name)} --temperature 0.3,0.9")
+
+
+def list_use_cases(as_json: JsonFlag = False) -> None:
+    """List the built-in use cases."""
+    list_names("usecases", as_json)
+
+
+def _show_record(name: str) -> None:
+    case = poise.load_use_case(name)
+    built_in = name in poise.built_in_names()
+    record = UseCaseRecord(
+        name=case.name,
+        path=None if built_in else os.path.abspath(name),
+        description=case.description,
+        prompts=[p.shown for p in case.prompts],
+    )
+    show_json(record.model_dump(mode="json"))
+
+
+def _params() -> list[Item]:
+    return [
+        Item(name=name, meaning=p.meaning, details={"range": p.range_text, "flag": flag(name)})
+        for name, p in PARAMETERS.items()
+    ]
+
+
+def _metrics() -> list[Item]:
+    made: Mapping[str, Any] = poise.METRICS
+    return [
+        Item(name=name, meaning=m.meaning, details={"unit": m.unit, "better": m.direction, "per": m.level})
+        for name, m in made.items()
+    ]
+
+
+def _engines() -> list[Item]:
+    return [
+        Item(name=name, meaning=entry.meaning, details={"written": entry.spec}) for name, entry in poise.ENGINES.items()
+    ]
+
+
+def _models() -> list[Item]:
+    """Models by the name one can pass as MODEL."""
+    return [Item(name=entry.spec, meaning=entry.meaning, details={}) for entry in poise.ENGINES.values()]
+
+
+def _dialects() -> list[Item]:
+    return [Item(name=name, meaning=" → ".join(d.order), details={"source": d.source}) for name, d in DIALECTS.items()]
+
+
+def _use_cases() -> list[Item]:
+    cases = [poise.load_use_case(name) for name in poise.built_in_names()]
+    return [Item(name=c.name, meaning=c.description, details={"prompts": str(len(c.prompts))}) for c in cases]
+
+
+CATALOGUES: Mapping[str, Callable[[], list[Item]]] = {
+    "params": _params,
+    "metrics": _metrics,
+    "engines": _engines,
+    "models": _models,
+    "dialects": _dialects,
+    "usecases": _use_cases,
+}
+NEXT: Mapping[str, str] = {
+    "params": "poise sweep smollm2 'Once upon a time' --temperature 0.3,0.5,0.9",
+    "metrics": "poise measure",
+    "engines": "poise list models",
+    "models": "poise generate smollm2 'Once upon a time' --temperature 0.7",
+    "dialects": "poise list params",
+    "usecases": "poise usecase show creative-story",
+}

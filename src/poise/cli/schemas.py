@@ -1,0 +1,213 @@
+"""What `--json` prints, field by field: docs/json.md is made from here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scope = Literal["prompt", "use_case"]
+ParamsRecord = dict[str, float | int | str]
+
+_PROMPT = Field(description="the prompt's text, or its last user message")
+_USE_CASE = Field(description='name of the use case; "prompt" for a lone prompt')
+_PARAMS = Field(description="the settings that are on, and their dialect")
+_STUDY = Field(description="path of the study")
+_METRIC = Field(description="name of the metric")
+_UNIT = Field(description="unit of the metric")
+_LOW = Field(description="lower end of the 95 % interval, null without one")
+_HIGH = Field(description="upper end of the 95 % interval, null without one")
+_N_PROMPTS = Field(description="prompts with data")
+_SCOPE = Field(description="what the interval speaks of: these prompts, or the use case")
+_NOTE = Field(description="why there is no value or no interval, else empty")
+
+
+class Record(BaseModel):
+    """A JSON object with exactly these fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CompletionRecord(Record):
+    """One text."""
+
+    prompt: str = _PROMPT
+    use_case: str = _USE_CASE
+    draw: int = Field(description="number of the draw, from 0")
+    seed: int
+    params: ParamsRecord = _PARAMS
+    text: str = Field(description="without the prompt, special tokens, stop string and thinking")
+    thinking: str = Field(description="what a reasoning model thought before its text, else empty")
+    token_ids: list[int] = Field(description="every token drawn, a closing end-of-text token included")
+    logprobs: list[float] = Field(description="ln p of each token under the model itself, nats")
+    finish_reason: Literal["eos", "stop", "length"]
+
+
+class Generated(Record):
+    """`poise generate --json`."""
+
+    study: str = _STUDY
+    completions: list[CompletionRecord] = Field(description="by setting, prompt and draw")
+
+
+class TrialRecord(Record):
+    """The completions of one use case under one setting."""
+
+    use_case: str = _USE_CASE
+    params: ParamsRecord = _PARAMS
+    names: list[str] = Field(description="what else the settings are called: greedy, engine-default, vendor")
+    n: int = Field(description="completions in the study")
+
+
+class Swept(Record):
+    """`poise sweep --json`."""
+
+    study: str = _STUDY
+    trials: list[TrialRecord]
+    drawn: int = Field(description="completions drawn now")
+    reused: int = Field(description="completions that the study held already")
+    rows: int = Field(description="forward passes of one row, prompts not counted")
+
+
+class MeasurementRecord(Record):
+    """One metric of one trial."""
+
+    use_case: str = _USE_CASE
+    params: ParamsRecord = _PARAMS
+    names: list[str] = Field(description="what else the settings are called")
+    metric: str = _METRIC
+    unit: str = _UNIT
+    n: int = Field(description="completions with data")
+    n_prompts: int = _N_PROMPTS
+    scope: Scope = _SCOPE
+    mean: float | None = Field(description="null without data")
+    low: float | None = _LOW
+    high: float | None = _HIGH
+    note: str = _NOTE
+
+
+class Measured(Record):
+    """`poise measure --json`."""
+
+    study: str = _STUDY
+    rows: list[MeasurementRecord]
+
+
+class ComparisonRecord(Record):
+    """One metric, two trials, prompt by prompt and draw by draw."""
+
+    use_case: str = _USE_CASE
+    metric: str = _METRIC
+    unit: str = _UNIT
+    a: ParamsRecord = Field(description="settings of the first trial")
+    b: ParamsRecord = Field(description="settings of the second trial")
+    difference: float | None = Field(description="mean of b minus a; null without data")
+    low: float | None = _LOW
+    high: float | None = _HIGH
+    n_prompts: int = _N_PROMPTS
+    n_pairs: int = Field(description="pairs of texts compared")
+    scope: Scope = _SCOPE
+    p_value: float | None = Field(description="of a sign-flip test; null where there are too few units")
+    detected: bool = Field(description="whether the interval excludes 0")
+    smallest_detectable: float | None = Field(description="the smallest difference these data could have shown")
+    variance_ratio: float | None = Field(description="variance of the paired over that of the unpaired difference")
+    note: str = _NOTE
+
+
+class Compared(Record):
+    """`poise compare --json`."""
+
+    study: str = _STUDY
+    rows: list[ComparisonRecord]
+
+
+class Reported(Record):
+    """`poise report --json`."""
+
+    study: str = _STUDY
+    report: str = Field(description="path of the page")
+
+
+class Dumped(Record):
+    """`poise dump --json`."""
+
+    study: str = _STUDY
+    format: Literal["jsonl", "csv", "parquet"]
+    path: str = Field(description="path of the file written")
+    n: int = Field(description="completions written")
+
+
+class Item(Record):
+    """One thing that can be named."""
+
+    name: str
+    meaning: str
+    details: dict[str, str] = Field(description="for example range, unit, source")
+
+
+class Listed(Record):
+    """`poise list --json` and `poise usecase list --json`."""
+
+    kind: str = Field(description="params, metrics, engines, models, dialects or usecases")
+    items: list[Item]
+
+
+class UseCaseRecord(Record):
+    """`poise usecase show --json` and `poise usecase new --json`."""
+
+    name: str
+    path: str | None = Field(description="the file, null for a built-in one")
+    description: str
+    prompts: list[str] = Field(description="texts, or last user messages")
+
+
+class PlanRecord(Record):
+    """`--dry-run --json` of a command that draws."""
+
+    study: str = _STUDY
+    use_cases: list[str]
+    prompts: int
+    settings: list[ParamsRecord]
+    draws: int
+    total: int = Field(description="completions asked for")
+    reused: int = Field(description="of these, in the study already")
+    missing: int = Field(description="of these, still to be drawn")
+    max_new_tokens: int = Field(description="new tokens at most")
+
+
+class ClaimRecord(Record):
+    """A claim of the article and what was measured."""
+
+    use_case: str = _USE_CASE
+    claim: str
+    status: Literal["supported", "contradicted", "not detectable", "not measured", "cannot be judged"]
+    evidence: list[str] = Field(description="the comparisons behind the status, one sentence each")
+
+
+class Demonstrated(Record):
+    """`poise demo --json`."""
+
+    study: str = _STUDY
+    report: str = Field(description="path of the page")
+    drawn: int = Field(description="completions drawn now")
+    reused: int = Field(description="completions that the study held already")
+    rows: list[MeasurementRecord]
+    claims: list[ClaimRecord]
+
+
+# What each command prints with --json, in the order of the documentation.
+DOCUMENTS: dict[str, type[Record]] = {
+    "demo": Demonstrated,
+    "generate": Generated,
+    "sweep": Swept,
+    "measure": Measured,
+    "compare": Compared,
+    "report": Reported,
+    "dump": Dumped,
+    "list": Listed,
+    "usecase list": Listed,
+    "usecase show": UseCaseRecord,
+    "usecase new": UseCaseRecord,
+    "generate --dry-run": PlanRecord,
+    "sweep --dry-run": PlanRecord,
+}
