@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,18 @@ class History(NamedTuple):
 
 
 NOTHING_SAID = History()
+
+
+class Reshaped(NamedTuple):
+    """Rows ready for the noise: token i's score in row j is `values[j][i] + scale[j] * g[i]`.
+
+    Args:
+        values: J rows (V,), penalised, not divided by the temperature; -inf where a token is cut.
+        scale: (J,) the temperatures; 1 where off, 0 is greedy, lowest id among ties.
+    """
+
+    values: Sequence[NDArray[np.floating[Any]]]
+    scale: NDArray[np.float64]
 
 
 def temperature(logits: Row, value: float) -> Row:

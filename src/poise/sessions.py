@@ -4,29 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.law import History
+from poise.law import History as History
+from poise.law import Reshaped as Reshaped
 from poise.params import SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 
 RowId = int
 Logits = Any  # (B, V), the engine's own array: numpy or torch
-
-
-class Reshaped(NamedTuple):
-    """Rows ready for the noise: token i's score is `values[i] + scale * g[i]`.
-
-    Args:
-        values: (B, V) float, -inf where a token is cut.
-        scale: (B,) float64; 0 is greedy, lowest id among ties.
-    """
-
-    values: NDArray[np.floating[Any]]
-    scale: NDArray[np.float64]
 
 
 class Law(Protocol):

@@ -59,7 +59,7 @@ class FakeLaw:
                     values[j] = step.logits
                 else:
                     values[j, np.isneginf(step.logits)] = -np.inf
-        return Reshaped(values, scale)
+        return Reshaped(list(values), scale)
 
     def normaliser(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `sessions.Law.normaliser`."""
