@@ -187,6 +187,22 @@ class Ledger:
         wanted = {i for i, p in self._settings() if params is None or p == params.normalised()}
         return sum(n for (case, i), n in self._counts().items() if case in chosen and i in wanted)
 
+    def state(self, use_case: str) -> tuple[object, ...]:
+        """What changes whenever `completions` or `prompts` would give something else.
+
+        Args:
+            use_case: one of `use_cases()`.
+
+        Returns:
+            Two equal states of one study mean equal contents.
+
+        Raises:
+            StudyError: no such use case.
+        """
+        self._chosen(use_case)
+        counts = sorted((i, n) for (case, i), n in self._counts().items() if case == use_case)
+        return (*self._db.rows(PLACES_NOW, (use_case,)), *counts)
+
     def completions(
         self,
         use_case: str | None = None,

@@ -1,0 +1,196 @@
+"""Every metric's value of every completion of one use case."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise.metrics.context import Context, lengths_of
+from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
+from poise.metrics.sizes import Lengths, common_sizes
+from poise.params import SamplingParams
+from poise.records import Completion, Trial
+from poise.study import Study
+
+Values = NDArray[np.float64]
+Codes = NDArray[np.int64]
+Limits = tuple[int, int, tuple[str, ...]]
+_CHUNK = 256  # completions whose texts are turned into word vectors together
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """The values of one use case as columns; NaN is no data.
+
+    Args:
+        use_case: its name.
+        trials: the settings; `trial` holds positions in it.
+        prompts: how many different inputs there are; `prompt` counts them from 0.
+        trial, prompt, draw: per completion, (N,); equal draws share their noise.
+        context: sizes, prompts and vectors.
+        max_tokens: the largest limit of the completions measured.
+        left_out: completions of the same inputs under other limits, not measured.
+        columns: values per completion metric, (N,).
+        groups: values per group metric, (trials, prompts).
+    """
+
+    use_case: str
+    trials: tuple[Trial, ...]
+    prompts: int
+    trial: Codes
+    prompt: Codes
+    draw: Codes
+    context: Context
+    max_tokens: int
+    left_out: int
+    columns: Mapping[str, Values]
+    groups: Mapping[str, Values]
+
+
+class _Part(NamedTuple):
+    """The completions of one input under one setting and one set of limits."""
+
+    ids: tuple[int, ...]
+    limits: Limits
+    trial: int
+    texts: list[Completion]
+
+
+class _Outline(NamedTuple):
+    """What is kept of a part after the first reading."""
+
+    ids: tuple[int, ...]
+    limits: Limits
+    draws: list[tuple[int, int]]
+    lengths: Lengths
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Readings of one state of a study, to which metrics are added when they are asked for."""
+
+    state: tuple[object, ...]
+    readings: Readings
+    limits: Mapping[tuple[int, ...], Limits]
+    number: Mapping[tuple[int, ...], int]
+    metrics: dict[str, Metric] = field(default_factory=dict)
+
+
+_kept: WeakKeyDictionary[Study, dict[str, _Kept]] = WeakKeyDictionary()
+
+
+def read_values(study: Study, use_case: str, metrics: Sequence[Metric]) -> Readings:
+    """Put numbers on every completion of a use case.
+
+    Sizes for metrics that depend on length are chosen over all of the use case's trials, so that a
+    measurement and a comparison of the same trials see the same numbers. What was computed is kept
+    with the study object and reused until the study holds something else.
+
+    Args:
+        study: with completions.
+        use_case: one of its use cases.
+        metrics: what to compute.
+
+    Returns:
+        The values of these metrics, and perhaps of others.
+
+    Raises:
+        StudyError: no such use case.
+    """
+    trials, state = tuple(study.trials(use_case)), study.state(use_case)
+    held = _kept.setdefault(study, {})
+    if use_case not in held or held[use_case].state != state:
+        held[use_case] = _outline(study, use_case, trials, state)
+    kept = held[use_case]
+    missing = [m for m in metrics if kept.metrics.get(m.name) is not m]
+    if missing:
+        _compute(study, kept, missing)
+    return replace(kept.readings, trials=trials)  # a trial may have got another name meanwhile
+
+
+def _outline(study: Study, use_case: str, trials: tuple[Trial, ...], state: tuple[object, ...]) -> _Kept:
+    """First reading: who is there, under which limits, how long."""
+    seen: dict[tuple[int, ...], Counter[Limits]] = {}
+    outlines: list[_Outline] = []
+    for part in _parts(study, use_case, trials, with_logprobs=False):
+        seen.setdefault(part.ids, Counter())[part.limits] += len(part.texts)
+        draws = [(c.request.seed, c.request.draw) for c in part.texts]
+        outlines.append(_Outline(part.ids, part.limits, draws, lengths_of(part.trial, part.texts)))
+    # Draws of one input under two limits share their noise: counting both would count one draw twice.
+    limits = {ids: max(count, key=lambda one: (count[one], one)) for ids, count in seen.items()}
+    number = {ids: i for i, ids in enumerate(limits)}
+    taken = [o for o in outlines if limits[o.ids] == o.limits]
+    counts = [len(o.draws) for o in taken]
+    draw_number: dict[tuple[int, int], int] = {}
+    readings = Readings(
+        use_case=use_case,
+        trials=trials,
+        prompts=len(number),
+        trial=np.repeat(np.array([o.lengths.trial for o in taken], dtype=np.int64), counts),
+        prompt=np.repeat(np.array([number[o.ids] for o in taken], dtype=np.int64), counts),
+        draw=np.array([draw_number.setdefault(d, len(draw_number)) for o in taken for d in o.draws], dtype=np.int64),
+        context=Context(common_sizes([o.lengths for o in taken]), tuple(study.prompts(use_case))),
+        max_tokens=max((most for most, _, _ in limits.values()), default=0),
+        left_out=sum(len(o.draws) for o in outlines) - sum(counts),
+        columns={},
+        groups={},
+    )
+    return _Kept(state, readings, limits, number)
+
+
+def _compute(study: Study, kept: _Kept, metrics: Sequence[Metric]) -> None:
+    """Second reading: the values, a few hundred completions at a time."""
+    readings, context = kept.readings, kept.readings.context
+    columns = {m.name: np.full(len(readings.trial), math.nan) for m in metrics if isinstance(m, CompletionMetric)}
+    shape = (len(readings.trials), readings.prompts)
+    groups = {m.name: np.full(shape, math.nan) for m in metrics if isinstance(m, GroupMetric)}
+    vectors = any("word vectors" in m.needs for m in metrics)
+    with_logprobs = any("log-probabilities" in m.needs for m in metrics)
+    parts = _parts(study, readings.use_case, readings.trials, with_logprobs=with_logprobs)
+    place = 0
+    for chunk in _chunks(p for p in parts if kept.limits[p.ids] == p.limits):
+        if vectors:
+            context.vectors.prepare(c.text for p in chunk for c in p.texts)
+        for part in chunk:
+            for m in metrics:
+                if isinstance(m, CompletionMetric):
+                    found = [m.compute(c, context) for c in part.texts]
+                    columns[m.name][place : place + len(found)] = [math.nan if v is None else v for v in found]
+                elif isinstance(m, GroupMetric):
+                    value = m.compute(part.texts, context)
+                    groups[m.name][part.trial, kept.number[part.ids]] = math.nan if value is None else value
+            place += len(part.texts)
+    assert place == len(readings.trial), "the study changed while it was read"
+    kept.metrics.update({m.name: m for m in metrics})
+    kept.readings = replace(readings, columns={**readings.columns, **columns}, groups={**readings.groups, **groups})
+
+
+def _parts(study: Study, use_case: str, trials: Sequence[Trial], *, with_logprobs: bool) -> Iterator[_Part]:
+    number = {t.params: i for i, t in enumerate(trials)}
+    drawn = study.completions(use_case, with_logprobs=with_logprobs)
+    for (ids, params, limits), texts in itertools.groupby(drawn, _belongs_to):
+        yield _Part(ids, limits, number[params], list(texts))
+
+
+def _belongs_to(completion: Completion) -> tuple[tuple[int, ...], SamplingParams, Limits]:
+    r = completion.request
+    return r.prompt_ids, r.params, (r.max_tokens, r.min_tokens, r.stop)
+
+
+def _chunks(parts: Iterable[_Part]) -> Iterator[list[_Part]]:
+    chunk: list[_Part] = []
+    for part in parts:
+        chunk.append(part)
+        if sum(len(p.texts) for p in chunk) >= _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

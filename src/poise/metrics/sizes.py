@@ -1,0 +1,81 @@
+"""One size for all texts compared, where a metric depends on length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Texts are cut to a step of these ladders. A ladder keeps one text that is a token shorter from
+# moving everybody's size, and makes sizes of different studies meet.
+TOKEN_LADDER = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+BYTE_LADDER = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+REACHED_BY = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What texts are cut to before a metric that depends on length looks at them; None for no data.
+
+    Args:
+        tokens: the first so many tokens of each text count; shorter texts are left out.
+        bytes: the same in UTF-8 bytes.
+        texts: so many texts of a prompt are compared.
+        long_texts: the same among texts that have `tokens` tokens.
+    """
+
+    tokens: int | None = None
+    bytes: int | None = None
+    texts: int | None = None
+    long_texts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long the texts of one prompt under one setting are, one number per text."""
+
+    trial: int
+    tokens: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+
+
+def common_sizes(groups: Sequence[Lengths]) -> Sizes:
+    """The sizes at which all trials of a use case are compared.
+
+    Tokens and bytes: the largest step of the ladder that nine in ten texts of every trial reach. A trial
+    whose texts do not even reach the first step has no say, and few values.
+    Texts: the smallest number, from 2, that any prompt has under any setting.
+
+    Args:
+        groups: every prompt under every setting.
+
+    Returns:
+        The sizes.
+    """
+    tokens = _common_step([(g.trial, g.tokens) for g in groups], TOKEN_LADDER)
+    return Sizes(
+        tokens=tokens,
+        bytes=_common_step([(g.trial, g.bytes) for g in groups], BYTE_LADDER),
+        texts=_fewest([len(g.tokens) for g in groups]),
+        long_texts=_fewest([int((g.tokens >= tokens).sum()) for g in groups]) if tokens else None,
+    )
+
+
+def _common_step(lengths: Sequence[tuple[int, NDArray[np.int64]]], ladder: Sequence[int]) -> int | None:
+    by_trial: dict[int, list[NDArray[np.int64]]] = {}
+    for trial, values in lengths:
+        by_trial.setdefault(trial, []).append(values)
+    joined = [np.concatenate(parts) for parts in by_trial.values()]
+    reached = np.array([[(values >= step).mean() for step in ladder] for values in joined if len(values)])
+    if not len(reached) or not reached[:, 0].any():
+        return None
+    heard = reached[reached[:, 0] >= REACHED_BY]
+    if not len(heard):
+        return ladder[0]
+    return ladder[int((heard >= REACHED_BY).all(axis=0).cumprod().sum()) - 1]
+
+
+def _fewest(counts: Sequence[int]) -> int | None:
+    return min((n for n in counts if n >= 2), default=None)

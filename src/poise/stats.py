@@ -1,0 +1,350 @@
+"""Intervals, sign-flip tests and smallest detectable differences for few units.
+
+Everything here works on *strata*. When prompts are the units there is one stratum, with one value per
+prompt. When the prompts are fixed and only the noise varies, every prompt is a stratum and its draws are
+the units. The mean is the mean of the strata's means in both cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+Strata = Sequence[Vector]
+
+LEVEL = 0.95
+MIN_UNITS = 8
+POWER = 0.80
+EXACT_UNITS = 16  # sign flips are enumerated up to here: 2^15 patterns and their mirror images
+MONTE_CARLO = 9_999
+RESAMPLES = 999
+LARGE = 200  # above this many units the t interval alone is right: no resampling
+_MAX_CORRELATION = 0.99
+_TAIL = (1 - LEVEL) / 2
+
+
+class Bounds(NamedTuple):
+    """The values a metric can take.
+
+    Args:
+        low, high: the smallest and largest possible value, None where there is no limit.
+        trials: for means of zeros and ones, how many of them stand behind the values; else None.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    trials: float | None = None
+
+    @property
+    def width(self) -> float | None:
+        """The largest possible distance of two values, None where there is no limit."""
+        return None if self.low is None or self.high is None else self.high - self.low
+
+
+UNBOUNDED = Bounds()
+
+
+class Interval(NamedTuple):
+    """A 95 % interval, or why there is none.
+
+    Args:
+        low, high: its ends; None where no interval can be had.
+        note: why there is none; empty where there is one.
+    """
+
+    low: float | None
+    high: float | None
+    note: str = ""
+
+
+class Spread(NamedTuple):
+    """Mean, variance of that mean, and its degrees of freedom (Welch and Satterthwaite over strata)."""
+
+    mean: float
+    variance: float
+    freedom: float
+
+
+def spread(strata: Strata) -> Spread:
+    """The mean of the strata's means, and how far it varies.
+
+    Args:
+        strata: values, one array per stratum, at least two in each.
+
+    Returns:
+        The spread; degrees of freedom are n - 1 for one stratum.
+    """
+    count = len(strata)
+    parts = np.array([s.var(ddof=1) / len(s) for s in strata]) / count**2
+    free = np.array([len(s) - 1 for s in strata])
+    total = float(parts.sum())
+    freedom = float(total**2 / np.sum(parts**2 / free)) if total > 0 else float(free.sum())
+    return Spread(float(np.mean([s.mean() for s in strata])), total, freedom)
+
+
+def t_quantile(probability: float, freedom: float) -> float:
+    """Quantile of Student's t distribution.
+
+    Args:
+        probability: in (0, 1).
+        freedom: degrees of freedom, above 0.
+
+    Returns:
+        The quantile.
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, probability))
+
+
+def t_interval(strata: Strata) -> tuple[float, float]:
+    """The 95 % t interval of the mean. Right for roughly symmetric values.
+
+    Args:
+        strata: values, one array per stratum, at least two in each.
+
+    Returns:
+        Its ends.
+
+    >>> [round(end, 3) for end in t_interval([np.array([1.0, 2.0, 3.0, 4.0])])]
+    [0.446, 4.554]
+    """
+    mean, variance, freedom = spread(strata)
+    reach = t_quantile(1 - _TAIL, freedom) * variance**0.5
+    return mean - reach, mean + reach
+
+
+def studentised_interval(strata: Strata) -> tuple[float, float]:
+    """The 95 % bootstrap-t interval: as the t interval, with the sample's own quantiles of t.
+
+    Args:
+        strata: values, one array per stratum, at least two in each, not all equal.
+
+    Returns:
+        Its ends; infinite where the values are too few and too alike to say.
+
+    Source: Efron and Tibshirani 1993, chapter 12.
+    """
+    rng = np.random.default_rng(0)
+    mean, variance, _ = spread(strata)
+    means, variances = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    for s in strata:
+        drawn = s[rng.integers(0, len(s), (RESAMPLES, len(s)))]
+        means += drawn.mean(axis=1) / len(strata)
+        variances += drawn.var(axis=1, ddof=1) / len(s) / len(strata) ** 2
+    away = means - mean
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(variances > 0, away / np.sqrt(variances), np.where(away == 0, 0.0, np.inf * np.sign(away)))
+    first, last = np.quantile(t, [_TAIL, 1 - _TAIL], method="nearest")
+    return mean - float(last) * variance**0.5, mean - float(first) * variance**0.5
+
+
+def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
+    """A 95 % interval of the mean that does not come out too short where the t interval does.
+
+    Values with two bounds get a beta interval of matched variance: a Clopper-Pearson interval with the
+    effective number of trials, which stays honest at 0, at 1 and for rare events. Other values get the t
+    interval, widened to the studentised bootstrap's ends, because a t interval misses on skewed values.
+
+    Args:
+        strata: values, one array per stratum, at least two in each.
+        bounds: the values' range.
+
+    Returns:
+        The interval; none where unbounded values are all equal, for nothing is then known of their spread.
+
+    Source: Korn and Graubard 1998 (effective trials); Clopper and Pearson 1934.
+    """
+    if bounds.width is not None:
+        return Interval(*_bounded(strata, bounds))
+    if spread(strata).variance <= 0:
+        return Interval(None, None, f"all {_units(strata)} values are equal: their spread is unknown")
+    return _robust(strata, bounds)
+
+
+def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
+    """A 95 % interval of the mean of b - a, paired.
+
+    Bounded values: the two arms' intervals are put together with their correlation. When no pair differs
+    from the others, the bound says what share of such pairs could have gone unseen.
+
+    Args:
+        a, b: values of the two arms, pair by pair, same strata.
+        bounds: the range of one arm's values.
+
+    Returns:
+        The interval; none where unbounded differences are all equal.
+
+    Source: Newcombe 1998 and Zou 2008 (intervals of differences from those of the arms).
+    """
+    apart = [y - x for x, y in zip(a, b, strict=True)]
+    width = bounds.width
+    if spread(apart).variance <= 1e-24 * (width or 1.0) ** 2:
+        return _unseen(apart, width)
+    if width is None:
+        return _robust(apart, UNBOUNDED)
+    (low_a, high_a), (low_b, high_b) = _bounded(a, bounds), _bounded(b, bounds)
+    mean_a, mean_b, shared = spread(a).mean, spread(b).mean, _correlation(a, b)
+    down = _joined(mean_b - low_b, high_a - mean_a, shared)
+    up = _joined(high_b - mean_b, mean_a - low_a, shared)
+    difference = mean_b - mean_a
+    return Interval(max(difference - down, -width), min(difference + up, width))
+
+
+def sign_flip(weighted: NDArray[np.float64]) -> tuple[Vector, Vector]:
+    """Two-sided sign-flip p-values, alone and adjusted for how many columns are tested together.
+
+    Under no difference, the two arms of a pair could be exchanged: every pattern of signs is as likely as
+    the one seen. All columns are flipped together, which keeps their dependence: the adjusted p-value asks
+    how often the *largest* of the columns would be as extreme (step-down).
+
+    Args:
+        weighted: (units, columns), each unit's weighted difference; 0 where a unit has none.
+
+    Returns:
+        p per column and adjusted p per column, (columns,) each; never 0.
+
+    Source: Fisher 1935; Westfall and Young 1993, algorithm 4.1.
+
+    >>> alone, adjusted = sign_flip(np.ones((3, 1)))
+    >>> float(alone[0])                     # 2 of 8 patterns: +++ and ---
+    0.25
+    """
+    scale = np.sqrt((weighted**2).sum(axis=0))
+    scaled = weighted / np.where(scale > 0, scale, 1.0)
+    seen = np.abs(scaled.sum(axis=0))
+    order = np.argsort(-seen, kind="stable")
+    alone, joint, patterns = np.zeros(len(seen)), np.zeros(len(seen)), 0
+    for signs in _patterns(len(weighted)):
+        moved = np.abs(signs @ scaled)
+        alone += (moved >= seen - 1e-9).sum(axis=0)
+        largest = np.maximum.accumulate(moved[:, order[::-1]], axis=1)[:, ::-1]
+        joint[order] += (largest >= seen[order] - 1e-9).sum(axis=0)
+        patterns += len(signs)
+    adjusted = np.empty(len(seen))
+    adjusted[order] = np.maximum.accumulate(joint[order] / patterns)
+    return alone / patterns, adjusted
+
+
+def smallest_detectable(differences: Strata) -> float | None:
+    """The true difference that one test at 5 %, two-sided, would find 4 times in 5, at the spread seen.
+
+    Args:
+        differences: paired differences, one array per stratum, at least two in each.
+
+    Returns:
+        It, in the values' unit; None where nothing varied.
+    """
+    _, variance, freedom = spread(differences)
+    if variance <= 0:
+        return None
+    return float((t_quantile(1 - _TAIL, freedom) + t_quantile(POWER, freedom)) * variance**0.5)
+
+
+def variance_ratio(a: Strata, b: Strata) -> float | None:
+    """What sharing the noise did to the variance of a difference, within prompts: below 1 it helped.
+
+    Args:
+        a, b: values of the two arms, draw by draw, one array per prompt.
+
+    Returns:
+        Variance of b - a over the sum of both variances (what unrelated noise would give); None where no
+        prompt has two draws or nothing varied.
+    """
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if len(x) > 1]
+    coupled = sum(float((y - x).var(ddof=1)) for x, y in pairs)
+    independent = sum(float(x.var(ddof=1) + y.var(ddof=1)) for x, y in pairs)
+    return coupled / independent if independent > 0 else None
+
+
+def effective_units(strata: Strata) -> float:
+    """How many equal units weigh as much as these: n for one stratum or strata of equal size."""
+    return float(len(strata) ** 2 / sum(1 / len(s) for s in strata))
+
+
+def _bounded(strata: Strata, bounds: Bounds) -> tuple[float, float]:
+    """The beta interval in the values' own unit."""
+    low, width = bounds.low or 0.0, bounds.width or 1.0
+    first, last = _beta_interval([(s - low) / width for s in strata], bounds.trials)
+    return low + width * first, low + width * last
+
+
+def _beta_interval(strata: Strata, trials: float | None) -> tuple[float, float]:
+    """Clopper-Pearson for a mean in [0, 1] with as many trials as its variance amounts to."""
+    from scipy.special import betaincinv
+
+    mean, variance, freedom = spread(strata)
+    mean = min(max(mean, 0.0), 1.0)
+    if variance > 1e-18 and 0 < mean < 1:
+        free = max(trials - 1, 1.0) if trials else np.inf
+        correction = (t_quantile(1 - _TAIL, free) / t_quantile(1 - _TAIL, freedom)) ** 2
+        count = mean * (1 - mean) / variance * correction
+        count = min(count, trials) if trials else count
+    else:
+        count = effective_units(strata)
+    if count > 1e6:  # the beta quantiles lose their digits here, and are normal long before
+        low, high = t_interval(strata)
+        return max(low, 0.0), min(high, 1.0)
+    hits = mean * count
+    low = float(betaincinv(hits, count - hits + 1, _TAIL)) if hits > 0 else 0.0
+    high = float(betaincinv(hits + 1, count - hits, 1 - _TAIL)) if hits < count else 1.0
+    return low, high
+
+
+def _robust(strata: Strata, bounds: Bounds) -> Interval:
+    """The t interval, widened to the studentised bootstrap's ends while the units are few."""
+    low, high = t_interval(strata)
+    if _units(strata) <= LARGE:
+        first, last = studentised_interval(strata)
+        low, high = min(low, first), max(high, last)
+    if not np.isfinite(low + high):
+        return Interval(None, None, f"the {_units(strata)} values are too alike to tell how far they spread")
+    low = low if bounds.low is None else max(low, bounds.low)
+    return Interval(low, high if bounds.high is None else min(high, bounds.high))
+
+
+def _unseen(apart: Strata, width: float | None) -> Interval:
+    """What equal differences still leave open: a share of pairs, unseen so far, anywhere in the range."""
+    if width is None:
+        return Interval(None, None, f"all {_units(apart)} differences are equal: their spread is unknown")
+    share = 1 - (1 - LEVEL) ** (1 / effective_units(apart))
+    means = np.array([s.mean() for s in apart])
+    low = means.mean() - share * (means + width).max()
+    high = means.mean() + share * (width - means).max()
+    return Interval(float(low), float(high))
+
+
+def _correlation(a: Strata, b: Strata) -> float:
+    """Correlation of the arms within strata; 0 where it cannot be had or is negative."""
+    x = np.concatenate([s - s.mean() for s in a])
+    y = np.concatenate([s - s.mean() for s in b])
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return min(max(float(x @ y) / norm, 0.0), _MAX_CORRELATION) if norm > 0 else 0.0
+
+
+def _joined(first: float, second: float, correlation: float) -> float:
+    """How far a difference reaches when its arms reach this far and move together."""
+    return float(np.sqrt(max(first**2 + second**2 - 2 * correlation * first * second, 0.0)))
+
+
+def _patterns(units: int) -> Iterator[NDArray[np.float64]]:
+    """Rows of signs, (P, units): every pattern up to a mirror image, or a seeded sample with the one seen."""
+    if units <= EXACT_UNITS:
+        codes = np.arange(2 ** max(units - 1, 0))
+        bits = (codes[:, None] >> np.arange(units)) & 1
+        yield np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
+        return
+    yield np.ones((1, units))
+    rng = np.random.default_rng(0)
+    step = max(1, 2_000_000 // units)
+    for start in range(0, MONTE_CARLO, step):
+        rows = min(step, MONTE_CARLO - start)
+        yield np.asarray(1.0 - 2.0 * rng.integers(0, 2, (rows, units)), dtype=np.float64)
+
+
+def _units(strata: Strata) -> int:
+    return sum(len(s) for s in strata)
