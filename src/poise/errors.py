@@ -40,7 +40,7 @@ class PoiseError(Exception):
             parts[0] += f", but got {self.got}"
         parts[0] += "."
         if self.next_step:
-            parts.append(self.next_step.rstrip(".") + ".")
+            parts.append(self.next_step if self.next_step.endswith("?") else self.next_step.rstrip(".") + ".")
         return " ".join(parts)
 
 
