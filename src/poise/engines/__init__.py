@@ -19,9 +19,9 @@ class EngineEntry(NamedTuple):
 
 
 ENGINES: Mapping[str, EngineEntry] = {
-    "smollm2": EngineEntry("poise.engines.hf:make_embedded", "smollm2", "the embedded model, SmolLM2-135M-Instruct"),
+    "smollm2": EngineEntry("poise.engines.native:make_embedded", "smollm2", "embedded: SmolLM2-135M-Instruct"),
     "hf": EngineEntry("poise.engines.hf:make_hf", "hf:NAME_OR_DIR", "any decoder-only transformers model"),
-    "gguf": EngineEntry("poise.engines.hf:make_gguf", "gguf:FILE", "a GGUF file, converted once"),
+    "gguf": EngineEntry("poise.engines.native:make_gguf", "gguf:FILE", "a GGUF file, converted once"),
     "fake": EngineEntry("poise.engines.fake:make_fake", "fake[:VARIANT]", "a tiny model with known probabilities"),
 }
 

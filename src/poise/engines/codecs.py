@@ -1,0 +1,72 @@
+"""Tokenizer and chat template of a converted model, without transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.sandbox
+import tokenizers
+
+from poise.errors import ModelError, PromptError
+from poise.records import Message
+
+
+class PlainCodec:
+    """tokenizer.json and chat_template.jinja of a folder that poise converted.
+
+    Templates are programs of the model's maker: they run in Jinja's immutable sandbox.
+
+    Args:
+        directory: the converted model's folder.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json"))
+        except Exception as error:  # the library raises plain Exception
+            raise ModelError(
+                "A model needs a readable tokenizer.json", str(error), "Delete its cache folder"
+            ) from error
+        settings = directory / "tokenizer_config.json"
+        self._settings: dict[str, Any] = json.loads(settings.read_text("utf-8")) if settings.exists() else {}
+        template = directory / "chat_template.jinja"
+        self.template = template.read_text("utf-8") if template.exists() else None
+        added = self._tokenizer.get_added_tokens_decoder()
+        self.special_ids = frozenset(i for i, token in added.items() if token.special)
+
+    def encode(self, text: str, special: bool) -> list[int]:
+        """See `local.Codec.encode`."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
+        return ids
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """See `local.Codec.render`."""
+        box = jinja2.sandbox.ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        box.globals["raise_exception"] = _refuse
+        tokens = {n: v for n, v in self._settings.items() if n.endswith("_token") and isinstance(v, str)}
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        try:
+            return box.from_string(self.template or "").render(messages=turns, add_generation_prompt=True, **tokens)
+        except jinja2.TemplateError as error:
+            raise _unfit(error) from error
+
+    def decode(self, ids: Sequence[int], special: bool = False) -> str:
+        """See `local.Codec.decode`."""
+        said: str = self._tokenizer.decode(list(ids), skip_special_tokens=not special)
+        return said
+
+
+def _refuse(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _unfit(error: Exception) -> PromptError:
+    return PromptError(
+        "The model's chat template must accept the messages", str(error), "Check the roles, or ask with --text"
+    )

@@ -1,0 +1,196 @@
+"""One decode step through the model's own transformers code: the definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+from poise.engines.slots import LayerShape, Pad, Place, Slots, blocks
+from poise.errors import ModelError
+
+KNOWN_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+
+
+class StockStep:
+    """The step as transformers computes it, one call per number of blocks read.
+
+    Args:
+        model: a causal language model of transformers.
+        attention: ``sdpa`` or ``eager``, transformers' names of its kernels.
+
+    Raises:
+        ModelError: the model keeps a state that is no key/value cache.
+    """
+
+    def __init__(self, model: Any, attention: str) -> None:
+        self.model, self.attention = model, attention
+        self.name = self.name_with(attention)
+        self.dtype: torch.dtype = model.dtype
+        self.device: torch.device = model.get_input_embeddings().weight.device
+        self.vocab_size = int(model.config.get_text_config().vocab_size)
+        self.window = _window(model.config)
+        self.kinds = set(getattr(model.config, "layer_types", None) or ())
+        unknown = self.kinds - KNOWN_LAYERS
+        if unknown:
+            raise _no_cache(model)
+
+    @staticmethod
+    def name_with(attention: str) -> str:
+        """The decode path's name."""
+        return f"stock-{attention}"
+
+    def shapes(self) -> list[LayerShape]:
+        """Heads and widths of every layer's cache, found by reading one token."""
+        _, cache = self._read([0], 1)
+        return [
+            LayerShape(c.keys.shape[1], c.keys.shape[3], c.values.shape[1], c.values.shape[3]) for c in cache.layers
+        ]
+
+    def read(self, ids: Sequence[int], keep: int, slots: Slots | None = None, slot: int = 0) -> torch.Tensor:
+        """Read a prompt alone, so that its bits depend on nothing else.
+
+        Args:
+            ids: the prompt's tokens.
+            keep: how many last positions want logits.
+            slots, slot: where its keys and values go; None for nowhere.
+
+        Returns:
+            Logits, (keep, V).
+        """
+        logits, cache = self._read(ids, keep)
+        if slots is not None:
+            for layer, keys, values in zip(cache.layers, slots.keys, slots.values, strict=True):
+                keys[slot, :, : len(ids)] = layer.keys[0]
+                values[slot, :, : len(ids)] = layer.values[0]
+        return logits
+
+    def _read(self, ids: Sequence[int], keep: int) -> tuple[torch.Tensor, DynamicCache]:
+        cache = DynamicCache()
+        self.model.set_attn_implementation(self.attention)
+        fed = torch.tensor([list(ids)], device=self.device)
+        try:
+            out = self.model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=keep)
+        except (ValueError, AttributeError, IndexError) as error:
+            if _plain(cache):
+                raise
+            raise _no_cache(self.model) from error
+        if not _plain(cache):
+            raise _no_cache(self.model)
+        return out.logits[0, -keep:], cache
+
+    def __call__(self, tokens: torch.Tensor, places: list[Place], slots: Slots, pad: Pad) -> torch.Tensor:
+        """Feed one token to each row.
+
+        Args:
+            tokens: (B,) ids.
+            places: where each row lies, its new token counted; sorted by (blocks, slot).
+            slots: the storage.
+            pad: how many rows to compute for a wanted number.
+
+        Returns:
+            Logits, (B, V).
+        """
+        self.model.set_attn_implementation(self.attention)
+        parts: list[torch.Tensor] = []
+        start = 0
+        for end in range(1, len(places) + 1):
+            width = blocks(places[start].length)
+            if end == len(places) or blocks(places[end].length) != width:
+                parts.append(self._call(tokens[start:end], places[start:end], slots, pad, width))
+                start = end
+        return torch.cat(parts)
+
+    def _call(self, tokens: torch.Tensor, places: list[Place], slots: Slots, pad: Pad, width: int) -> torch.Tensor:
+        n, size = len(places), pad(len(places))
+        repeat = [min(i, n - 1) for i in range(size)]  # padding repeats the last row and writes nothing
+        at = torch.tensor([places[i].slot for i in repeat], device=tokens.device)
+        last = torch.tensor([places[i].length - 1 for i in repeat], device=tokens.device)
+        layers: list[Any] = [
+            _SlotLayer(k, v, at, last, n, width) for k, v in zip(slots.keys, slots.values, strict=True)
+        ]
+        out = self.model(
+            input_ids=tokens[repeat][:, None],
+            attention_mask=self._mask(last, width),
+            position_ids=last[:, None],
+            past_key_values=Cache(layers=layers),
+            use_cache=True,
+        )
+        logits: torch.Tensor = out.logits[:n, -1]
+        return logits
+
+    def _mask(self, last: torch.Tensor, width: int) -> torch.Tensor | Mapping[str, torch.Tensor]:
+        """What each row may read: (B, 1, 1, width) additive, or one per kind of layer."""
+        reach = torch.arange(width, device=last.device)
+        read = reach <= last[:, None]
+        near = read if self.window is None else read & (reach > last[:, None] - self.window)
+        masks = {"full_attention": self._additive(read), "sliding_attention": self._additive(near)}
+        if len(self.kinds) > 1:
+            return {kind: masks[kind] for kind in self.kinds}
+        only = next(iter(self.kinds)) if self.kinds else "sliding_attention"
+        return masks[only]
+
+    def _additive(self, read: torch.Tensor) -> torch.Tensor:
+        low = torch.finfo(self.model.dtype).min
+        mask = torch.zeros(read.shape, dtype=self.model.dtype, device=read.device)
+        return mask.masked_fill_(~read, low)[:, None, None]
+
+
+class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+    """One layer's cache of one step: writes the new token, returns the rows' slots."""
+
+    is_sliding = False
+
+    def __init__(
+        self, keys: torch.Tensor, values: torch.Tensor, at: torch.Tensor, last: torch.Tensor, real: int, width: int
+    ) -> None:
+        super().__init__()
+        self.keys, self.values, self.is_initialized = keys, values, True
+        self.at, self.last, self.real, self.width = at, last, real, width
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Nothing: the slots are there."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write (B, heads, 1, width) at each row's last position; return all that it may read."""
+        at, last = self.at[: self.real], self.last[: self.real]
+        self.keys[at, :, last] = key_states[: self.real, :, 0]
+        self.values[at, :, last] = value_states[: self.real, :, 0]
+        return self.keys[self.at, :, : self.width], self.values[self.at, :, : self.width]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset of what is read."""
+        return self.width, 0
+
+    def get_seq_length(self) -> int:
+        """The longest row; positions are always given, so nothing is derived from it."""
+        return self.width - 1
+
+    def get_max_length(self) -> int:
+        """The capacity of a slot."""
+        return int(self.keys.shape[2])
+
+
+def _plain(cache: DynamicCache) -> bool:
+    """Whether every layer holds keys and values, and nothing else was asked for."""
+    return bool(cache.layers) and all(getattr(layer, "keys", None) is not None for layer in cache.layers)
+
+
+def _window(config: Any) -> int | None:
+    """The attention window, None where every token reads all before it."""
+    if not getattr(config, "use_sliding_window", True):
+        return None
+    found: int | None = getattr(config, "sliding_window", None)
+    return found
+
+
+def _no_cache(model: Any) -> ModelError:
+    return ModelError(
+        "A model's memory must be a key/value cache, so that texts can share and leave it",
+        f"{model.config.model_type}",
+        "State-space and linear-attention models are not supported yet",
+    )

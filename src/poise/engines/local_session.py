@@ -1,0 +1,195 @@
+"""Living rows of a local model, and the self-test of their bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+
+from poise.engines.slots import BLOCK, LayerShape, Pad, Place, Slots, blocks, free_bytes
+from poise.errors import EngineError
+
+SHARE = 0.5  # of the free memory that a session may take
+PADDINGS = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 4), (8, 8), (16, 16))  # smallest number of rows, multiple of
+SCENE = 32  # rows of the self-test
+SIZES = (1, 2, 3, 4, 5, 8, 11, 16, 21, 24)
+WINDOWS = 6  # places where a small batch is tried: one row may agree by chance
+
+
+class Step(Protocol):
+    """A decoder over slots: reads prompts, and feeds one token to each of many rows."""
+
+    name: str
+    dtype: torch.dtype
+    device: torch.device
+    vocab_size: int
+
+    def shapes(self) -> list[LayerShape]:
+        """Heads and widths of every layer's cache."""
+        ...
+
+    def read(self, ids: Sequence[int], keep: int, slots: Slots | None = None, slot: int = 0) -> torch.Tensor:
+        """Read a prompt alone; logits of its last positions, (keep, V)."""
+        ...
+
+    def __call__(self, tokens: torch.Tensor, places: list[Place], slots: Slots, pad: Pad) -> torch.Tensor:
+        """Feed one token to each row, sorted by (blocks, slot); logits, (B, V)."""
+        ...
+
+
+class Padding(NamedTuple):
+    """How many rows to compute for a wanted number, so that a row's bits never change.
+
+    Args:
+        least: rows at least.
+        multiple: and a multiple of this.
+        verified: whether the self-test found every size alike.
+    """
+
+    least: int
+    multiple: int
+    verified: bool
+
+    def rows(self, wanted: int) -> int:
+        """Rows to compute."""
+        return max(self.least, -(-wanted // self.multiple) * self.multiple)
+
+
+class LocalSession:
+    """Rows of one model; see `sessions.Session`.
+
+    Args:
+        step: how it decodes.
+        padding: found by `self_test`.
+        max_length: tokens of a text at most, prompt included.
+        rows: rows wanted; fewer when memory is short.
+    """
+
+    def __init__(self, step: Step, padding: Padding, max_length: int, rows: int) -> None:
+        self.step, self.padding = step, padding
+        capacity, shapes = blocks(max_length), step.shapes()
+        item = torch.empty((), dtype=step.dtype).element_size()
+        per_row = item * capacity * sum(s.key_heads * s.key_width + s.value_heads * s.value_width for s in shapes)
+        per_row += 16 * step.vocab_size  # logits, and what the law makes of them
+        self.max_rows = min(rows, int(SHARE * free_bytes(step.device) / per_row))
+        if self.max_rows < 2:
+            raise EngineError(
+                "Two texts of the longest kind must fit into half of the free memory",
+                f"{per_row / 2**20:.0f} MiB a text",
+                "Take shorter prompts, fewer --max-tokens, or a smaller model",
+            )
+        self.slots = Slots(self.max_rows + 1, capacity, step.dtype, step.device)
+        self.slots.allocate(shapes)
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[list[int], torch.Tensor]:
+        """See `sessions.Session.prefill`; every prompt is read alone."""
+        rows = [self.slots.open(len(ids)) for ids in prompts]
+        slots = [self.slots.places[row].slot for row in rows]
+        return rows, torch.cat([self.step.read(i, 1, self.slots, s) for i, s in zip(prompts, slots, strict=True)])
+
+    @torch.inference_mode()
+    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> tuple[list[int], torch.Tensor]:
+        """See `sessions.Session.advance`."""
+        rows = self.slots.extend(parents)
+        places = [self.slots.places[row] for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: (blocks(places[i].length), places[i].slot))
+        fed = torch.tensor([tokens[i] for i in order], device=self.step.device)
+        logits = self.step(fed, [places[i] for i in order], self.slots, self.padding.rows)
+        if order == list(range(len(rows))):
+            return rows, logits
+        back = torch.empty(len(rows), dtype=torch.long)
+        back[order] = torch.arange(len(rows))
+        return rows, logits[back.to(self.step.device)]
+
+    def drop(self, rows: Sequence[int]) -> None:
+        """See `sessions.Session.drop`."""
+        self.slots.drop(rows)
+
+    @torch.inference_mode()
+    def score(self, prompt: Sequence[int], tokens: Sequence[int]) -> torch.Tensor:
+        """See `sessions.Session.score`."""
+        return self.step.read([*prompt, *tokens], len(tokens) + 1)[:-1]
+
+
+class _Scene(NamedTuple):
+    """Rows made up for a test: slots filled with noise, and a token for each."""
+
+    slots: Slots
+    places: list[Place]
+    tokens: torch.Tensor
+
+    def step(self, step: Step, start: int, end: int, pad: Pad) -> torch.Tensor:
+        return step(self.tokens[start:end], self.places[start:end], self.slots, pad)
+
+
+def _scene(step: Step) -> _Scene:
+    generator = torch.Generator().manual_seed(0)
+    slots = Slots(SCENE, BLOCK, step.dtype, step.device)
+    slots.allocate(step.shapes())
+    for store in (*slots.keys, *slots.values):
+        store.copy_(torch.randn(store.shape, generator=generator))
+    places = [Place(i, 2 + (7 * i) % (BLOCK - 2)) for i in range(SCENE)]
+    tokens = torch.randint(step.vocab_size, (SCENE,), generator=generator)
+    return _Scene(slots, places, tokens.to(step.device))
+
+
+@torch.inference_mode()
+def self_test(step: Step) -> Padding:
+    """Find the cheapest padding under which a row's bits do not depend on its neighbours.
+
+    Args:
+        step: how the model decodes.
+
+    Returns:
+        The padding; not `verified` when none of those tried holds.
+    """
+    scene = _scene(step)
+    for least, multiple in PADDINGS:
+        pad = Padding(least, multiple, True)
+        whole = scene.step(step, 0, SCENE, pad.rows)
+        if all(torch.equal(scene.step(step, a, b, pad.rows), whole[a:b]) for a, b in _windows()):
+            return pad
+    return Padding(1, 1, False)
+
+
+def _windows() -> list[tuple[int, int]]:
+    """Batches to try: small ones in several places, the likeliest to differ first."""
+    spread = [(a, a + n) for n in SIZES if n <= 4 for a in range(0, SCENE - n, SCENE // WINDOWS)]
+    return [*spread, *((a, a + n) for n in SIZES if n > 4 for a in (0, SCENE - n))]
+
+
+@torch.inference_mode()
+def difference(step: Step, other: Step) -> float:
+    """How far two steps' next-token distributions lie apart, on made-up rows.
+
+    Args:
+        step: one way to decode.
+        other: another, of the same weights and dtype.
+
+    Returns:
+        Mean total variation distance of decoding and of reading a prompt, the larger, in [0, 1].
+    """
+    scene, pad = _scene(step), Padding(8, 1, False).rows
+    prompt = [int(t) for t in scene.tokens[:24]]
+    pairs = [(s.read(prompt, 8), scene.step(s, 0, 8, pad)) for s in (step, other)]
+    return max(_distance(a, b) for a, b in zip(*pairs, strict=True))
+
+
+def agrees(step: Step, stock: Step, again: Step) -> bool:
+    """Whether a step differs from the stock one by no more than rounding does.
+
+    Args:
+        step: the step to judge.
+        stock: the definition.
+        again: the definition with another attention kernel: equal but for rounding.
+
+    Returns:
+        True when the first two lie at most twice as far apart as the last two.
+    """
+    return difference(step, stock) <= 2 * difference(stock, again) + 1e-4
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((torch.softmax(a.float(), -1) - torch.softmax(b.float(), -1)).abs().sum(-1).mean() / 2)

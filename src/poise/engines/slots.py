@@ -1,0 +1,143 @@
+"""Key/value storage of living rows: written in place, copied only where texts part."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+BLOCK = 64  # attention reads whole blocks, so a row's bits depend on its own length alone
+
+Pad = Callable[[int], int]  # rows wanted -> rows computed
+
+
+class Place(NamedTuple):
+    """Where a row lies: its slot, and how many tokens it holds there."""
+
+    slot: int
+    length: int
+
+
+class LayerShape(NamedTuple):
+    """Heads and width of one layer's keys, and of its values."""
+
+    key_heads: int
+    key_width: int
+    value_heads: int
+    value_width: int
+
+
+@dataclass
+class Slots:
+    """Slots of equal capacity; a row is a prefix of a slot.
+
+    A child is written behind its parent in the parent's slot when nothing living lies there, and
+    in a new slot with a copy of the prefix otherwise. The tail of a slot may hold what earlier
+    rows left: finite numbers that attention masks.
+
+    Args:
+        count: number of slots.
+        capacity: tokens per slot, a multiple of `BLOCK`.
+        dtype, device: of the tensors.
+    """
+
+    count: int
+    capacity: int
+    dtype: torch.dtype
+    device: torch.device
+    keys: list[torch.Tensor] = field(default_factory=list)  # per layer (slots, heads, capacity, width)
+    values: list[torch.Tensor] = field(default_factory=list)
+    places: dict[int, Place] = field(default_factory=dict)
+    _lengths: dict[int, list[int]] = field(default_factory=dict)  # slot -> lengths of its living rows
+    _free: list[int] = field(default_factory=list)
+    _next_row: int = 0
+
+    def __post_init__(self) -> None:
+        self._free = list(range(self.count))
+
+    def allocate(self, layers: Sequence[LayerShape]) -> None:
+        """Make room for every layer; memory is touched only as rows are written."""
+        for shape in layers:
+            self.keys.append(self._empty(shape.key_heads, shape.key_width))
+            self.values.append(self._empty(shape.value_heads, shape.value_width))
+
+    def open(self, length: int) -> int:
+        """A new row of `length` tokens in a slot of its own."""
+        return self._register(Place(heapq.heappop(self._free), length))
+
+    def extend(self, parents: Sequence[int]) -> list[int]:
+        """A child of one more token for each parent, in the parent's slot or in a copy.
+
+        Args:
+            parents: living rows; one may stand several times.
+
+        Returns:
+            The children's rows. Their last token is still to be written.
+        """
+        placed: list[Place] = []
+        copies: list[tuple[int, int, int]] = []  # from, to, length
+        for parent in parents:
+            slot, length = self.places[parent]
+            if max(self._lengths[slot]) > length:
+                target = heapq.heappop(self._free)
+                copies.append((slot, target, length))
+                slot = target
+            placed.append(Place(slot, length + 1))
+            self._lengths.setdefault(slot, []).append(length + 1)
+        self._copy(copies)
+        return [self._register(place, counted=True) for place in placed]
+
+    def drop(self, rows: Sequence[int]) -> None:
+        """Forget rows; a slot without rows is free."""
+        for row in rows:
+            slot, length = self.places.pop(row)
+            self._lengths[slot].remove(length)
+            if not self._lengths[slot]:
+                del self._lengths[slot]
+                heapq.heappush(self._free, slot)
+
+    def _register(self, place: Place, counted: bool = False) -> int:
+        if not counted:
+            self._lengths.setdefault(place.slot, []).append(place.length)
+        row = self._next_row
+        self._next_row += 1
+        self.places[row] = place
+        return row
+
+    def _copy(self, copies: list[tuple[int, int, int]]) -> None:
+        if not copies:
+            return
+        longest = max(length for _, _, length in copies)
+        source = torch.tensor([c[0] for c in copies], device=self.device)
+        target = torch.tensor([c[1] for c in copies], device=self.device)
+        for store in (*self.keys, *self.values):
+            store[target, :, :longest] = store[source, :, :longest]
+
+    def _empty(self, heads: int, width: int) -> torch.Tensor:
+        shape = (self.count, heads, self.capacity, width)
+        if self.device.type != "cpu":
+            return torch.zeros(shape, dtype=self.dtype, device=self.device)
+        # calloc: untouched pages cost nothing, and read as zeros, never as NaN
+        raw = np.zeros(int(np.prod(shape)) * self.dtype.itemsize, dtype=np.uint8)
+        return torch.from_numpy(raw).view(self.dtype).view(shape)
+
+
+def blocks(length: int) -> int:
+    """`length` rounded up to whole blocks."""
+    return -(-length // BLOCK) * BLOCK
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that could be taken now, bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(found.split()[1]) * 1024
+    except (OSError, StopIteration):
+        return 4 << 30  # no way to ask: assume a small machine
