@@ -1,0 +1,53 @@
+"""Shared by all tests: a home of their own, tiny models, the embedded model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from poise.models import ModelFiles, cache_root, find
+
+
+def pytest_configure() -> None:
+    """Keep the user's model cache: the embedded model is fetched once per machine, not once per test run.
+
+    This runs before POISE_HOME moves, and worker processes inherit it.
+    """
+    os.environ.setdefault("POISE_CACHE", str(cache_root()))
+    # Nothing here asks the hub: its address is a closed port, for tests and for what they start.
+    os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Studies without a path go to a folder of this test run, never to the user's."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POISE_HOME", str(home))
+        yield home
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny model, by a key of `tiny_models.KINDS`; built on first use."""
+    import tiny_models
+
+    made: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = tiny_models.build(kind, tmp_path_factory.mktemp("tiny") / kind)
+        return made[kind]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def embedded_files() -> ModelFiles:
+    """The embedded model's files, fetched when this machine has never had them. For tests marked `model`."""
+    from poise.engines import conversion
+
+    return find("smollm2", convert=conversion.convert)
