@@ -1,0 +1,7 @@
+"""A study on one self-contained page."""
+
+from __future__ import annotations
+
+from poise.reports.page import report
+
+__all__ = ["report"]

@@ -1,0 +1,48 @@
+"use strict";
+(() => {
+  const options = {
+    ast: true, // expressions are interpreted, so the page needs no eval
+    actions: false, renderer: "svg", defaultStyle: false,
+    tooltip: { disableDefaultStyle: true },
+  };
+  const pending = new Set(document.querySelectorAll(".chart"));
+
+  function draw(place) {
+    if (!pending.delete(place)) return;
+    const spec = JSON.parse(place.nextElementSibling.textContent);
+    window.vegaEmbed(place, spec, options).then(
+      (made) => {
+        place.dataset.drawn = "yes";
+        made.view.addEventListener("click", (_, item) => {
+          const at = item && item.datum && item.datum.anchor;
+          if (at && document.getElementById(at)) location.hash = at;
+        });
+      },
+      (error) => { place.dataset.drawn = "no"; place.textContent = "This chart could not be drawn: " + error.message; },
+    );
+  }
+
+  // What is near the window first, the rest when there is time; a closed part when it opens.
+  const watch = new IntersectionObserver(
+    (seen) => seen.forEach((entry) => entry.isIntersecting && draw(entry.target)), { rootMargin: "600px" });
+  pending.forEach((place) => watch.observe(place));
+  const visible = (place) => place.offsetWidth > 0;
+  const idle = window.requestIdleCallback || ((work) => setTimeout(work, 50));
+  const next = () => {
+    const place = [...pending].find(visible);
+    if (place) { draw(place); idle(next); }
+  };
+  window.addEventListener("load", () => idle(next));
+  document.addEventListener("toggle", (event) => {
+    if (event.target.open) event.target.querySelectorAll(".chart").forEach(draw);
+  }, true);
+
+  // A link into a closed part opens it.
+  const reveal = () => {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let part = target && target.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
+    if (target) target.scrollIntoView({ block: "start", inline: "center" });
+  };
+  window.addEventListener("hashchange", reveal);
+  if (location.hash) reveal();
+})();
