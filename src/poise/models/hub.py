@@ -29,7 +29,7 @@ def directory_of(name: str, *, trust_remote_code: bool) -> Path:
         FetchError: the hub cannot be reached and the model is not in its cache.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return folder
     if not name or folder.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
         raise ModelError(
