@@ -22,6 +22,7 @@ POWER = 0.80
 EXACT_UNITS = 16  # sign flips are enumerated up to here: 2^15 patterns and their mirror images
 MONTE_CARLO = 9_999
 RESAMPLES = 999
+VARIED, VARIED_SHARE = 6, 0.05  # units that must differ before their spread is taken at its word
 LARGE = 200  # above this many units the t interval alone is right: no resampling
 _MAX_CORRELATION = 0.99
 _TAIL = (1 - LEVEL) / 2
@@ -169,8 +170,10 @@ def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
 def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
     """A 95 % interval of the mean of b - a, paired.
 
-    Bounded values: the two arms' intervals are put together with their correlation. When no pair differs
-    from the others, the bound says what share of such pairs could have gone unseen.
+    Where at least 6 units, and 5 % of them, differ from the commonest difference, it is the t interval of the
+    differences, widened to the studentised bootstrap's ends. With fewer, their spread is not known, and for
+    bounded values the two arms' intervals are put together with their correlation. When no unit differs from
+    the others, the bound says what share of differing units could have gone unseen.
 
     Args:
         a, b: values of the two arms, pair by pair, same strata.
@@ -185,14 +188,14 @@ def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED) -> Int
     width = bounds.width
     if spread(apart).variance <= 1e-24 * (width or 1.0) ** 2:
         return _unseen(apart, width)
-    if width is None:
-        return _robust(apart, UNBOUNDED)
+    varied = _varied(apart)
+    if width is None or varied >= max(VARIED, VARIED_SHARE * _units(apart)):
+        return _clipped(_robust(apart, UNBOUNDED), width)
     (low_a, high_a), (low_b, high_b) = _bounded(a, bounds), _bounded(b, bounds)
     mean_a, mean_b, shared = spread(a).mean, spread(b).mean, _correlation(a, b)
     down = _joined(mean_b - low_b, high_a - mean_a, shared)
     up = _joined(high_b - mean_b, mean_a - low_a, shared)
-    difference = mean_b - mean_a
-    return Interval(max(difference - down, -width), min(difference + up, width))
+    return _clipped(Interval(mean_b - mean_a - down, mean_b - mean_a + up), width)
 
 
 def sign_flip(weighted: NDArray[np.float64]) -> tuple[Vector, Vector]:
@@ -316,6 +319,19 @@ def _unseen(apart: Strata, width: float | None) -> Interval:
     low = means.mean() - share * (means + width).max()
     high = means.mean() + share * (width - means).max()
     return Interval(float(low), float(high))
+
+
+def _varied(apart: Strata) -> int:
+    """How many units differ from the commonest difference."""
+    values = np.round(np.concatenate(apart), 12)
+    return len(values) - int(np.unique(values, return_counts=True)[1].max())
+
+
+def _clipped(found: Interval, width: float | None) -> Interval:
+    """A difference's interval, no larger than a difference can be."""
+    if width is None or found.low is None or found.high is None:
+        return found
+    return Interval(max(found.low, -width), min(found.high, width))
 
 
 def _correlation(a: Strata, b: Strata) -> float:

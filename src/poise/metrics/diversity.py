@@ -12,6 +12,8 @@ from poise.metrics.context import Context
 from poise.metrics.repetition import n_grams
 from poise.records import Completion
 
+_ROUNDING = 1e-12  # equal texts are at distance 0
+
 
 def distinct_2(group: Sequence[Completion], context: Context) -> float | None:
     """Distinct over all pairs of neighbouring tokens, in equally many texts of equally many tokens.
@@ -66,4 +68,4 @@ def word_vector_distance(group: Sequence[Completion], context: Context) -> float
         return None
     total = np.sum(vectors, axis=0)
     pairs = (float(total @ total) - n) / (n * (n - 1))  # |sum|² is n squares of length 1 and every pair twice
-    return min(max(1 - pairs, 0.0), 2.0)
+    return 0.0 if abs(1 - pairs) < _ROUNDING else min(max(1 - pairs, 0.0), 2.0)

@@ -35,6 +35,7 @@ class Readings:
         trials: the settings; `trial` holds positions in it.
         prompts: how many different inputs there are; `prompt` counts them from 0.
         trial, prompt, draw: per completion, (N,); equal draws share their noise.
+        tokens, bytes: length of each text, (N,).
         context: sizes, prompts and vectors.
         max_tokens: the largest limit of the completions measured.
         left_out: completions of the same inputs under other limits, not measured.
@@ -48,6 +49,8 @@ class Readings:
     trial: Codes
     prompt: Codes
     draw: Codes
+    tokens: Codes
+    bytes: Codes
     context: Context
     max_tokens: int
     left_out: int
@@ -137,6 +140,8 @@ def _outline(study: Study, use_case: str, trials: tuple[Trial, ...], state: tupl
         trial=np.repeat(np.array([o.lengths.trial for o in taken], dtype=np.int64), counts),
         prompt=np.repeat(np.array([number[o.ids] for o in taken], dtype=np.int64), counts),
         draw=np.array([draw_number.setdefault(d, len(draw_number)) for o in taken for d in o.draws], dtype=np.int64),
+        tokens=np.concatenate([np.zeros(0, dtype=np.int64), *(o.lengths.tokens for o in taken)]),
+        bytes=np.concatenate([np.zeros(0, dtype=np.int64), *(o.lengths.bytes for o in taken)]),
         context=Context(common_sizes([o.lengths for o in taken]), tuple(study.prompts(use_case))),
         max_tokens=max((most for most, _, _ in limits.values()), default=0),
         left_out=sum(len(o.draws) for o in outlines) - sum(counts),

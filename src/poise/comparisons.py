@@ -1,0 +1,319 @@
+"""Compare two trials of a study: paired differences, tested together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypedDict, overload
+
+import numpy as np
+
+from poise.errors import StudyError
+from poise.measurements import (
+    BY_DEFINITION,
+    SPEAKS_OF,
+    basis_of,
+    bounds_of,
+    by_definition,
+    choose_metrics,
+    left_out,
+)
+from poise.metrics.metric import CompletionMetric, Metric
+from poise.metrics.pairing import Pairs, pair, weighted
+from poise.metrics.readings import Readings, read_values
+from poise.metrics.units import Scope, Units, units_of_draws, units_of_groups
+from poise.params import SamplingParams
+from poise.records import Trial, params_record
+from poise.stats import (
+    Bounds,
+    Interval,
+    Strata,
+    difference_interval,
+    effective_units,
+    mean_interval,
+    sign_flip,
+    smallest_detectable,
+    variance_ratio,
+)
+from poise.study import Study
+from poise.tables import Footnotes, Table, figure, interval
+from poise.trials import find_trial
+
+LEVEL = 0.05
+
+
+class ComparisonRow(TypedDict):
+    """One comparison as plain data."""
+
+    use_case: str
+    metric: str
+    unit: str
+    a: dict[str, float | int | str]
+    b: dict[str, float | int | str]
+    difference: float | None
+    low: float | None
+    high: float | None
+    n_prompts: int
+    n_pairs: int
+    scope: Scope
+    p_value: float | None
+    p_adjusted: float | None
+    comparisons: int
+    detected: bool
+    smallest_detectable: float | None
+    variance_ratio: float | None
+    basis: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric of two trials, paired by prompt and draw.
+
+    Args:
+        use_case: its name.
+        metric, unit: what is compared, and in which unit.
+        a, b: the trials.
+        difference: mean of b minus mean of a over the pairs; None without pairs.
+        low, high: 95 % interval of the difference; None where there can be none.
+        n_prompts: prompts with pairs.
+        n_pairs: pairs of texts; of prompts for metrics with one value per prompt.
+        scope: ``use_case``: it speaks of prompts like these; ``prompt``: of these only.
+        p_value: two-sided sign-flip test of this metric alone; None where there can be none.
+        detected: whether `p_adjusted` is at most 0.05 and the interval excludes 0.
+        smallest_detectable: the true difference one test would find 4 times in 5, at the spread seen.
+        variance_ratio: what shared noise did to the difference's variance within prompts; below 1 it helped.
+        note: why there is no interval or test; empty where there is.
+        p_adjusted: p_value, adjusted for all metrics compared in this call.
+        comparisons: how many metrics of this use case were tested in this call.
+        basis: what texts were cut to, where the metric depends on their length.
+    """
+
+    use_case: str
+    metric: str
+    unit: str
+    a: Trial
+    b: Trial
+    difference: float | None
+    low: float | None
+    high: float | None
+    n_prompts: int
+    n_pairs: int
+    scope: Scope
+    p_value: float | None
+    detected: bool
+    smallest_detectable: float | None
+    variance_ratio: float | None
+    note: str
+    p_adjusted: float | None = None
+    comparisons: int = 0
+    basis: str = ""
+
+    def row(self) -> ComparisonRow:
+        """It as plain data."""
+        return ComparisonRow(
+            use_case=self.use_case, metric=self.metric, unit=self.unit, a=params_record(self.a.params),
+            b=params_record(self.b.params), difference=self.difference, low=self.low, high=self.high,
+            n_prompts=self.n_prompts, n_pairs=self.n_pairs, scope=self.scope, p_value=self.p_value,
+            p_adjusted=self.p_adjusted, comparisons=self.comparisons, detected=self.detected,
+            smallest_detectable=self.smallest_detectable, variance_ratio=self.variance_ratio, basis=self.basis,
+            note=self.note,
+        )  # fmt: skip
+
+
+class Comparisons(Sequence[Comparison]):
+    """Comparisons by use case and metric; print them, or let a notebook show them.
+
+    Args:
+        found: the comparisons.
+        notes: what holds for all of a use case.
+    """
+
+    def __init__(self, found: Iterable[Comparison], notes: Iterable[str] = ()) -> None:
+        self._found, self.notes = tuple(found), tuple(notes)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, index: int) -> Comparison: ...
+    @overload
+    def __getitem__(self, index: slice) -> Comparisons: ...
+    def __getitem__(self, index: int | slice) -> Comparison | Comparisons:
+        return self._found[index] if isinstance(index, int) else Comparisons(self._found[index], self.notes)
+
+    def rows(self) -> list[ComparisonRow]:
+        """Every comparison as plain data, for JSON."""
+        return [c.row() for c in self]
+
+    def tables(self) -> list[Table]:
+        """One table per use case."""
+        cases = itertools.groupby(self, lambda c: c.use_case)
+        return [_table(name, list(found), self.notes) for name, found in cases]
+
+    def __str__(self) -> str:
+        return "\n\n".join([*(t.text() for t in self.tables())])
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} comparisons>"
+
+    def _repr_html_(self) -> str:
+        return "".join(t.html() for t in self.tables())
+
+
+def compare(
+    study: Study,
+    a: str | SamplingParams | Trial,
+    b: str | SamplingParams | Trial,
+    *,
+    metrics: Sequence[str | Metric] | None = None,
+    use_case: str | None = None,
+) -> Comparisons:
+    """Compare two trials, prompt by prompt and draw by draw: is the difference really there?
+
+    Texts of the same prompt, seed and draw are a pair. With at least 8 prompts the prompt is the unit and the
+    result speaks of the use case; with fewer the pair is, at least 8 of each prompt, and the result is for
+    these prompts only. All metrics of a call are tested together.
+
+    Args:
+        study: with completions of both.
+        a, b: a trial as its settings are written (``temperature=0.3``), a name (``greedy``), or settings.
+        metrics: names, or metrics of your own; None for all that the prompts allow.
+        use_case: one of the study's; None for all that hold both trials.
+
+    Returns:
+        Comparisons, a Sequence that prints as a table.
+
+    Raises:
+        StudyError: no such trial or use case, or a and b are the same.
+        MetricError: an unknown metric, or one that needs answers where no prompt has any.
+
+    Source: tests and intervals: see `poise.stats`.
+    """
+    cases = study.use_cases() if use_case is None else [use_case]
+    first, second = _two_trials(study.trials(use_case), a, b)
+    found: list[Comparison] = []
+    absent = {case: _absent(study, case, (first, second)) for case in cases}
+    notes = [f"{case}: nothing was drawn under {' and '.join(labels)}" for case, labels in absent.items() if labels]
+    for case in (c for c in cases if not absent[c]):
+        readings = read_values(study, case, chosen := choose_metrics(study, case, metrics))
+        found += _compare(readings, chosen, first, second)
+        notes += left_out(readings)
+    if not found:
+        raise StudyError("Two trials are compared within a use case", "; ".join(notes), "`poise sweep` draws both")
+    return Comparisons(found, notes)
+
+
+def _two_trials(
+    known: Sequence[Trial], a: str | SamplingParams | Trial, b: str | SamplingParams | Trial
+) -> tuple[Trial, Trial]:
+    first, second = find_trial(known, a), find_trial(known, b)
+    if first.params == second.params:
+        raise StudyError("Two different trials are compared", f"{first.label} twice", "Name another one")
+    return first, second
+
+
+def _absent(study: Study, use_case: str, trials: Sequence[Trial]) -> list[str]:
+    held = {t.params for t in study.trials(use_case)}
+    return [t.label for t in trials if t.params not in held]
+
+
+def _compare(readings: Readings, metrics: Sequence[Metric], a: Trial, b: Trial) -> list[Comparison]:
+    """Every metric of one use case; then all tests of one scope together."""
+    drafts: list[Comparison] = []
+    tested: dict[Scope, list[tuple[int, dict[tuple[int, int], float]]]] = {}
+    for place, metric in enumerate(metrics):
+        pairs = pair(readings, metric, a, b)
+        draft, units = _draft(readings, metric, pairs, a, b)
+        drafts.append(draft)
+        if units is not None:
+            tested.setdefault(units.scope, []).append((place, weighted(pairs, units)))
+    total = sum(len(columns) for columns in tested.values())
+    for columns in tested.values():
+        keys = {key: i for i, key in enumerate(dict.fromkeys(k for _, column in columns for k in column))}
+        matrix = np.zeros((len(keys), len(columns)))
+        for j, (_, column) in enumerate(columns):
+            matrix[[keys[k] for k in column], j] = list(column.values())
+        alone, adjusted = sign_flip(matrix)
+        for (place, _), p, joint in zip(columns, alone, adjusted, strict=True):
+            # Metrics of two scopes cannot be flipped together: each family pays for the other's being there.
+            drafts[place] = _judged(drafts[place], float(p), min(1.0, float(joint) * len(tested)), total)
+    return drafts
+
+
+def _judged(draft: Comparison, p_value: float, adjusted: float, total: int) -> Comparison:
+    clear = draft.low is not None and draft.high is not None and (draft.low > 0 or draft.high < 0)
+    return replace(draft, p_value=p_value, p_adjusted=adjusted, comparisons=total, detected=clear and adjusted <= LEVEL)
+
+
+def _draft(readings: Readings, metric: Metric, pairs: Pairs, a: Trial, b: Trial) -> tuple[Comparison, Units | None]:
+    """A comparison without its test, and the units of the test; None where there can be none."""
+    empty = Comparison(
+        use_case=readings.use_case, metric=metric.name, unit=metric.unit, a=a, b=b, difference=None, low=None,
+        high=None, n_prompts=0, n_pairs=0, scope="prompt", p_value=None, detected=False, smallest_detectable=None,
+        variance_ratio=None, note=f"no pair has values on both sides: {metric.absent}",
+        basis=basis_of(metric, readings),
+    )  # fmt: skip
+    if not len(pairs.a):
+        return empty, None
+    per_text, greedy = isinstance(metric, CompletionMetric), (a.params.greedy, b.params.greedy)
+    units = units_of_draws(pairs.prompt, alike=all(greedy)) if per_text else units_of_groups(pairs.prompt)
+    of_a, of_b = units.strata(pairs.a), units.strata(pairs.b)
+    apart = [y - x for x, y in zip(of_a, of_b, strict=True)]
+    by_prompt = [[values[m] for m in units.members] for values in (pairs.a, pairs.b)]
+    lacking = BY_DEFINITION if by_definition(metric) and all(greedy) else units.lacking
+    measured = replace(
+        empty, difference=float(np.mean([s.mean() for s in apart])), n_prompts=units.prompts, n_pairs=len(pairs.a),
+        scope=units.scope, note=lacking,
+        variance_ratio=variance_ratio(*by_prompt) if per_text and not any(greedy) else None,
+    )  # fmt: skip
+    if lacking:
+        return measured, None
+    behind = len(pairs.a) if units.scope == "use_case" else effective_units(of_a)
+    sure = [g and (units.scope == "prompt" or by_definition(metric)) for g in greedy]
+    found = _interval(of_a, of_b, bounds_of(metric, readings, behind), sure)
+    least = smallest_detectable(apart)
+    return replace(measured, low=found.low, high=found.high, note=found.note, smallest_detectable=least), units
+
+
+def _interval(a: Strata, b: Strata, bounds: Bounds, sure: Sequence[bool]) -> Interval:
+    """Of b - a; an arm that is `sure`, without any randomness, contributes its value and no doubt."""
+    if not any(sure):
+        return difference_interval(a, b, bounds)
+    known, free = (a, b) if sure[0] else (b, a)
+    at, found = float(np.mean([s.mean() for s in known])), mean_interval(free, bounds)
+    if found.low is None or found.high is None:
+        return found
+    low, high = found.low - at, found.high - at
+    return Interval(low, high) if sure[0] else Interval(-high, -low)
+
+
+def _table(name: str, found: Sequence[Comparison], notes: Sequence[str]) -> Table:
+    head = (
+        "metric", " B - A", " 95 % interval", "unit", " p", " p adjusted", "detected", " smallest detectable",
+        " pairs", " prompts", "",
+    )  # fmt: skip
+    marks = Footnotes()
+    rows = [
+        [
+            c.metric, figure(c.difference, sign=True), interval(c.low, c.high, sign=True), c.unit, figure(c.p_value),
+            figure(c.p_adjusted), "-" if c.p_value is None else "yes" if c.detected else "no",
+            figure(c.smallest_detectable), f"{c.n_pairs:,}", f"{c.n_prompts:,}",
+            "".join(marks.mark(text) for text in (c.basis, c.note)),
+        ]
+        for c in found
+    ]  # fmt: skip
+    speaks = "; ".join(SPEAKS_OF[s] for s in dict.fromkeys(c.scope for c in found if c.p_value is not None))
+    title = f"use case {name}, A: {found[0].a.label}, B: {found[0].b.label}" + (f"; {speaks}" if speaks else "")
+    ratios = [c.variance_ratio for c in found if c.variance_ratio is not None]
+    said = [
+        f"Detected: p, adjusted for the {max(c.comparisons for c in found)} metrics tested"
+        f" here, is at most {LEVEL}, and the interval excludes 0."
+    ]
+    if ratios:
+        said.append(
+            "Shared noise: the variance of a difference within a prompt was"
+            f" {min(ratios):.2f} to {max(ratios):.2f} times that of unrelated draws."
+        )
+    return Table(title, head, rows, [*marks.lines(), *said, *(n for n in notes if n.startswith(f"{name}: "))])

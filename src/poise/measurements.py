@@ -1,0 +1,285 @@
+"""Measure a study: mean and interval per trial, use case, metric."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypedDict, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise.errors import MetricError
+from poise.metrics import METRICS, find_metrics
+from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
+from poise.metrics.readings import Readings, read_values
+from poise.metrics.units import Scope, Units, units_of_draws, units_of_groups
+from poise.records import Trial, params_record
+from poise.stats import Bounds, Interval, effective_units, mean_interval
+from poise.study import Study
+from poise.tables import Footnotes, Table, figure, interval
+
+SPEAKS_OF = {
+    "use_case": "intervals speak of prompts like these",
+    "prompt": "intervals are for these prompts only",
+}
+BY_DEFINITION = "greedy draws the same text every time: this value is so by definition"
+
+
+class MeasurementRow(TypedDict):
+    """One measurement as plain data."""
+
+    use_case: str
+    params: dict[str, float | int | str]
+    trial: str
+    names: list[str]
+    metric: str
+    unit: str
+    n: int
+    n_prompts: int
+    scope: Scope
+    mean: float | None
+    low: float | None
+    high: float | None
+    basis: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One metric of one trial of one use case.
+
+    Args:
+        use_case: its name.
+        trial: the settings.
+        metric: name of the metric.
+        unit: of mean, low and high.
+        n: completions with a value.
+        n_prompts: prompts with a value.
+        scope: ``use_case``: the interval speaks of prompts like these; ``prompt``: of these only.
+        mean: mean of the prompts' means; None without data.
+        low, high: 95 % interval; None where there can be none.
+        note: why there is no interval or no value; empty where there is.
+        basis: what texts were cut to, where the metric depends on their length.
+    """
+
+    use_case: str
+    trial: Trial
+    metric: str
+    unit: str
+    n: int
+    n_prompts: int
+    scope: Scope
+    mean: float | None
+    low: float | None
+    high: float | None
+    note: str
+    basis: str = ""
+
+    def row(self) -> MeasurementRow:
+        """It as plain data."""
+        return MeasurementRow(
+            use_case=self.use_case, params=params_record(self.trial.params), trial=self.trial.label,
+            names=list(self.trial.names), metric=self.metric, unit=self.unit, n=self.n, n_prompts=self.n_prompts,
+            scope=self.scope, mean=self.mean, low=self.low, high=self.high, basis=self.basis, note=self.note,
+        )  # fmt: skip
+
+
+class Measurements(Sequence[Measurement]):
+    """Measurements by use case, metric and trial; print them, or let a notebook show them.
+
+    Args:
+        found: the measurements.
+        notes: what holds for all of a use case.
+    """
+
+    def __init__(self, found: Iterable[Measurement], notes: Iterable[str] = ()) -> None:
+        self._found, self.notes = tuple(found), tuple(notes)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    @overload
+    def __getitem__(self, index: int) -> Measurement: ...
+    @overload
+    def __getitem__(self, index: slice) -> Measurements: ...
+    def __getitem__(self, index: int | slice) -> Measurement | Measurements:
+        return self._found[index] if isinstance(index, int) else Measurements(self._found[index], self.notes)
+
+    def rows(self) -> list[MeasurementRow]:
+        """Every measurement as plain data, for JSON."""
+        return [m.row() for m in self]
+
+    def tables(self) -> list[Table]:
+        """One table per use case."""
+        cases = itertools.groupby(self, lambda m: m.use_case)
+        return [_table(name, list(found), self.notes) for name, found in cases]
+
+    def __str__(self) -> str:
+        return "\n\n".join(t.text() for t in self.tables()) or "Nothing was measured: the study holds no completions."
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} measurements>"
+
+    def _repr_html_(self) -> str:
+        return "".join(t.html() for t in self.tables()) or f"<p>{self}</p>"
+
+
+def measure(
+    study: Study, *, metrics: Sequence[str | Metric] | None = None, use_case: str | None = None
+) -> Measurements:
+    """Put numbers on a study: every metric of every trial, with 95 % intervals.
+
+    With at least 8 prompts the prompt is the unit and intervals speak of the use case; with fewer the draw
+    is the unit, at least 8 of each prompt, and intervals are for these prompts only. Metrics that depend on
+    length look at equal prefixes of all texts.
+
+    Args:
+        study: with completions.
+        metrics: names, or metrics of your own; None for all that the prompts allow.
+        use_case: one of the study's; None for all.
+
+    Returns:
+        Measurements, a Sequence that prints as a table.
+
+    Raises:
+        MetricError: an unknown metric, or one that needs answers where no prompt has any.
+        StudyError: no such use case.
+
+    Source: means and intervals: see `poise.stats`.
+    """
+    found: list[Measurement] = []
+    notes: list[str] = []
+    for case in study.use_cases() if use_case is None else [use_case]:
+        readings = read_values(study, case, chosen := choose_metrics(study, case, metrics))
+        for metric, (index, trial) in itertools.product(chosen, enumerate(readings.trials)):
+            found.append(_measure(readings, metric, index, trial))
+        notes += left_out(readings)
+    return Measurements(found, notes)
+
+
+def choose_metrics(study: Study, use_case: str, asked: Sequence[str | Metric] | None) -> list[Metric]:
+    """The metrics that are asked for, or all that make sense for a use case.
+
+    Args:
+        study: with completions.
+        use_case: one of its use cases.
+        asked: names or metrics; None for all but those that need answers where there are none.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        MetricError: an unknown metric, or one that needs answers where no prompt has any.
+        StudyError: no such use case.
+    """
+    answered = any(p.answers for p in study.prompts(use_case))
+    if asked is None:
+        return [m for m in METRICS.values() if answered or "answers" not in m.needs]
+    chosen = find_metrics(asked)
+    blind = [m.name for m in chosen if "answers" in m.needs and not answered]
+    if blind:
+        raise MetricError(
+            f"{', '.join(blind)} needs prompts with answers",
+            f"use case {use_case!r} without any",
+            "Give the prompts `answers` in the use case's file, or leave the metric out",
+        )
+    return chosen
+
+
+def bounds_of(metric: Metric, readings: Readings, trials: float) -> Bounds:
+    """The range of a metric's values in a use case.
+
+    Args:
+        metric: any.
+        readings: of the use case.
+        trials: how many texts stand behind a mean, which counts for zeros and ones.
+
+    Returns:
+        Its bounds; a number of tokens of one text is at most max_tokens.
+    """
+    high = float(readings.max_tokens) if metric.unit == "tokens" and metric.high is None else metric.high
+    return Bounds(metric.low, high, trials if isinstance(metric, CompletionMetric) and metric.binary else None)
+
+
+def basis_of(metric: Metric, readings: Readings) -> str:
+    """What texts were cut to for a metric that depends on their length; empty for the others."""
+    sizes = readings.context.sizes
+    tokens = f"first {sizes.tokens} tokens of each text; shorter texts are left out" if sizes.tokens else ""
+    if metric.equal == "tokens":
+        return tokens
+    if metric.equal == "bytes":
+        return f"first {sizes.bytes} bytes of each text; shorter texts are left out" if sizes.bytes else ""
+    if metric.equal == "texts":
+        return f"{sizes.texts} texts per prompt" if sizes.texts else ""
+    if metric.equal == "tokens of texts":
+        return f"{sizes.long_texts} texts per prompt, {tokens}" if sizes.long_texts else ""
+    return ""
+
+
+def left_out(readings: Readings) -> list[str]:
+    """A note on completions that were not measured."""
+    if not readings.left_out:
+        return []
+    return [
+        f"{readings.use_case}: {readings.left_out:,} completions under other max_tokens, min_tokens or stop strings"
+        " of the same prompts are left out; most of the prompt's completions decide which."
+    ]
+
+
+def _measure(readings: Readings, metric: Metric, index: int, trial: Trial) -> Measurement:
+    rows = readings.trial == index
+    if isinstance(metric, CompletionMetric):
+        rows_with = np.flatnonzero(rows & ~np.isnan(readings.columns[metric.name]))
+        values, prompts = readings.columns[metric.name][rows_with], readings.prompt[rows_with]
+        n = len(values)
+    else:
+        prompts = np.flatnonzero(~np.isnan(readings.groups[metric.name][index]))
+        values = readings.groups[metric.name][index][prompts]
+        n = int((rows & np.isin(readings.prompt, prompts) & long_enough(metric, readings)).sum())
+    mean, units, found = None, Units("prompt", (), ""), Interval(None, None, metric.absent)
+    if len(values):
+        alike = trial.params.greedy
+        units = (
+            units_of_draws(prompts, alike=alike) if isinstance(metric, CompletionMetric) else units_of_groups(prompts)
+        )
+        strata = units.strata(values)
+        mean = float(np.mean([s.mean() for s in strata]))
+        trials = units.prompts if alike else n if units.scope == "use_case" else effective_units(strata)
+        lacking = BY_DEFINITION if alike and by_definition(metric) else units.lacking
+        found = Interval(None, None, lacking) if lacking else mean_interval(strata, bounds_of(metric, readings, trials))
+    return Measurement(
+        use_case=readings.use_case, trial=trial, metric=metric.name, unit=metric.unit, n=n, n_prompts=units.prompts,
+        scope=units.scope, mean=mean, low=found.low, high=found.high, note=found.note,
+        basis=basis_of(metric, readings),
+    )  # fmt: skip
+
+
+def by_definition(metric: Metric) -> bool:
+    """Whether a metric compares whole draws with each other, so that equal draws decide its value."""
+    return isinstance(metric, GroupMetric) and metric.equal != "tokens of texts"
+
+
+def long_enough(metric: Metric, readings: Readings) -> NDArray[np.bool_]:
+    """Which completions, (N,), are long enough for a metric of groups."""
+    size = readings.context.sizes.tokens if metric.equal == "tokens of texts" else 0
+    return np.asarray(readings.tokens >= (size or 0))
+
+
+def _table(name: str, found: Sequence[Measurement], notes: Sequence[str]) -> Table:
+    head = ("metric", "settings", " mean", " 95 % interval", "unit", " n", " prompts", "")
+    marks, shown = Footnotes(), ""
+    rows = []
+    for m in found:
+        also = f" ({', '.join(m.trial.names)})" if m.trial.names else ""
+        note = "".join(marks.mark(text) for text in (m.basis, m.note))
+        rows.append([
+            "" if m.metric == shown else m.metric, m.trial.label + also, figure(m.mean), interval(m.low, m.high),
+            m.unit, f"{m.n:,}", f"{m.n_prompts:,}", note,
+        ])  # fmt: skip
+        shown = m.metric
+    scopes = list(dict.fromkeys(m.scope for m in found if m.low is not None))
+    speaks = "; ".join(SPEAKS_OF[s] for s in scopes)
+    title = f"use case {name}" + (f": {speaks}" if speaks else "")
+    return Table(title, head, rows, [*marks.lines(), *(n for n in notes if n.startswith(f"{name}: "))])

@@ -1,0 +1,65 @@
+"""Find a trial by what users call it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from poise.errors import ParameterError, StudyError
+from poise.params import PARAMETERS, SamplingParams
+from poise.records import Trial
+
+
+def find_trial(trials: Sequence[Trial], asked: str | SamplingParams | Trial) -> Trial:
+    """The trial that is meant.
+
+    Args:
+        trials: those there are.
+        asked: settings as users write them, in any order (``top_p=0.9,temperature=0.3``), a name such as
+            ``greedy``, or the settings themselves.
+
+    Returns:
+        The trial.
+
+    Raises:
+        StudyError: no such trial; the nearest is suggested.
+
+    >>> find_trial([Trial(SamplingParams(temperature=0.5))], "temperature=0.50").label
+    'temperature=0.5'
+    """
+    params = asked.params if isinstance(asked, Trial) else asked if isinstance(asked, SamplingParams) else None
+    if isinstance(asked, str):
+        named = [t for t in trials if asked in (t.label, *t.names)]
+        if named:
+            return named[0]
+        params = _read(asked)
+    if params is not None:
+        wanted = params.normalised()
+        for trial in trials:
+            if trial.params == wanted:
+                return trial
+    words = [w for t in trials for w in (t.label, *t.names)]
+    shown = asked if isinstance(asked, str) else params.normalised().label if params is not None else repr(asked)
+    near = difflib.get_close_matches(shown, words, n=1)
+    raise StudyError(
+        f"A trial here is one of {'; '.join(words) or 'none yet'}",
+        repr(shown),
+        f"Did you mean {near[0]}?" if near else "Write its settings, as in temperature=0.7,top_p=0.9",
+    )
+
+
+def _read(text: str) -> SamplingParams | None:
+    """Settings as users write them; None where they are none."""
+    values: dict[str, object] = {}
+    for part in text.split(","):
+        name, _, value = (s.strip() for s in part.partition("="))
+        if name != "dialect" and name not in PARAMETERS:
+            return None
+        try:
+            values[name] = value if name == "dialect" else None if value == "off" else float(value)
+        except ValueError:
+            return None
+    try:
+        return SamplingParams.model_validate(values)
+    except ParameterError:
+        return None
