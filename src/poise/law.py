@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from poise.params import DIALECTS, Number, SamplingParams
 
 Row = NDArray[np.float64]  # (V,), -inf where a token is cut
+ROUNDING = 1e-12  # a mass this close below p has reached it: 0.5 + 0.3 reaches 0.8 whatever exp and ln rounded
 
 
 class History(NamedTuple):
@@ -53,7 +54,7 @@ def top_p(logits: Row, value: float) -> Row:
     """Keep the smallest prefix, likeliest first and lower id first, with mass >= p."""
     order = np.argsort(-logits, kind="stable")
     mass = np.cumsum(probabilities(logits)[order])
-    return _only(logits, order[: 1 + int(np.sum(mass[:-1] < value))])
+    return _only(logits, order[: 1 + int(np.sum(mass[:-1] < value - ROUNDING))])
 
 
 def min_p(logits: Row, value: float) -> Row:
@@ -73,7 +74,7 @@ def typical_p(logits: Row, value: float) -> Row:
     entropy = float(np.sum(p[p > 0] * surprise[p > 0]))
     shift = np.abs(surprise - entropy)
     order = np.argsort(shift, kind="stable")
-    last = min(int(np.sum(np.cumsum(p[order]) < value)), p.size - 1)
+    last = min(int(np.sum(np.cumsum(p[order]) < value - ROUNDING)), p.size - 1)
     return np.where(shift <= shift[order[last]], logits, -np.inf)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ Words = NDArray[np.uint64]
 Floats = NDArray[np.float64]
 
 GUMBEL, COIN = 0, 1  # streams
+BELOW_ONE = 1 - 2.0**-53  # the largest float64 below 1
 
 
 def key(seed: int, prompt_ids: Sequence[int], draw: int) -> int:
@@ -29,7 +31,8 @@ def key(seed: int, prompt_ids: Sequence[int], draw: int) -> int:
     >>> hex(key(0, [1, 2], 0))
     '0x3e70736118e13190ab6e0d1122f94e6d'
     """
-    text = json.dumps([seed, list(map(int, prompt_ids)), draw], separators=(",", ":"))
+    said = [operator.index(seed), list(map(operator.index, prompt_ids)), operator.index(draw)]
+    text = json.dumps(said, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
 
 
@@ -50,10 +53,19 @@ def words(noise_key: int, position: int, count: int, stream: int = GUMBEL) -> Wo
 
 
 def uniform(raw: Words) -> Floats:
-    """Numbers in (0, 1), exact to the bit: ((w >> 11) + 1/2) / 2^53."""
-    return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    """Numbers in (0, 1), exact to the bit: ((w >> 11) + 1/2) / 2^53 in float64, ties to even.
+
+    From 2^52 on the half does not fit and rounds; the one number that would become 1 stays below it.
+    """
+    u: Floats = (raw >> np.uint64(11)).astype(np.float64)
+    u += 0.5
+    u *= 2.0**-53
+    return np.minimum(u, BELOW_ONE, out=u)
 
 
 def gumbel(raw: Words) -> Floats:
     """Standard Gumbel noise, -ln(-ln u), to 1e-12 across libraries."""
-    return np.asarray(-np.log(-np.log(uniform(raw))))
+    g = uniform(raw)
+    for _ in range(2):
+        np.negative(np.log(g, out=g), out=g)
+    return g

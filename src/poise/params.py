@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -182,6 +184,8 @@ class SamplingParams(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _validate(cls, given: Any) -> dict[str, Any]:
+        if not isinstance(given, (Mapping, SamplingParams)):
+            raise ParameterError("Settings are names with values", repr(given), "For example {'temperature': 0.7}")
         checked: dict[str, Any] = {}
         for name, value in dict(given).items():
             if name == "dialect":
@@ -223,6 +227,7 @@ PARAMETERS: Mapping[str, Parameter] = {
 }
 
 MAX_SETTINGS = 10_000
+SMALLEST, LARGEST = 1e-30, 1e30  # of what has no upper limit
 
 
 def check_value(name: str, value: object) -> Number:
@@ -239,24 +244,31 @@ def check_value(name: str, value: object) -> Number:
         ParameterError: an unknown name, a wrong type, a value out of range.
     """
     parameter = find_parameter(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise ParameterError(
-            f"{name} takes a number", repr(value), f"Its range is {parameter.range_text}; leave it out to switch it off"
+            f"{name} takes a number",
+            reprlib.repr(value),
+            f"Its range is {parameter.range_text}; leave it out to switch it off",
         )
-    number: Number = value
-    if parameter.kind == "int":
-        if isinstance(number, float) and not number.is_integer():
-            raise ParameterError(f"{name} takes a whole number", repr(value), f"Its range is {parameter.range_text}")
-        number = int(number)
-    else:
-        number = float(number) + 0.0  # -0.0 becomes 0.0: one value, one key
+    number: Any = value  # int, float, or numpy's
     below = number <= parameter.low if parameter.low_open else number < parameter.low
-    above = parameter.high is not None and number > parameter.high
-    if not math.isfinite(number) or below or above:
+    above = number == math.inf if parameter.high is None else number > parameter.high
+    if below or above or number != number:
         raise ParameterError(
-            f"{name} must lie in {parameter.range_text}", repr(value), "Leave it out, or say 'off', to switch it off"
+            f"{name} must lie in {parameter.range_text}",
+            reprlib.repr(value),
+            "Leave it out, or say 'off', to switch it off",
         )
-    return number
+    if parameter.high is None and number != 0 and not SMALLEST <= number <= LARGEST:
+        shown = f"{SMALLEST:g} and {LARGEST:g}"
+        raise ParameterError(f"{name} must lie between {shown}", reprlib.repr(value), "Past these, logits overflow")
+    if parameter.kind == "float":
+        return float(number) + 0.0  # -0.0 becomes 0.0: one value, one key
+    if int(number) != number:
+        raise ParameterError(
+            f"{name} takes a whole number", reprlib.repr(value), f"Its range is {parameter.range_text}"
+        )
+    return int(number)
 
 
 def find_parameter(name: str) -> Parameter:
@@ -297,7 +309,8 @@ def grid(*, dialect: str = "transformers", **values: Number | Iterable[Number | 
     axes: list[list[Number | None]] = []
     for name, given in values.items():
         find_parameter(name)
-        axis = [given] if given is None or isinstance(given, (int, float, str)) else list(given)
+        many: Any = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+        axis = list(itertools.islice(many, MAX_SETTINGS + 1))
         if not axis:
             raise ParameterError(
                 f"{name} needs at least one value", "none", f"For example {name}=[{PARAMETERS[name].low:g}]"
@@ -307,7 +320,7 @@ def grid(*, dialect: str = "transformers", **values: Number | Iterable[Number | 
     if size > MAX_SETTINGS:
         raise ParameterError(
             f"A grid has at most {MAX_SETTINGS:,} settings",
-            f"{size:,}",
+            f"{size:,}" if max(map(len, axes)) <= MAX_SETTINGS else f"more than {MAX_SETTINGS:,}",
             "Take fewer values, or vary one parameter at a time",
         )
     combinations = itertools.product(*axes)
@@ -325,4 +338,4 @@ def _check_dialect(value: object) -> str:
 
 
 def _plain(value: Number) -> str:
-    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else repr(value)

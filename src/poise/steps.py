@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from poise.law import PENALTIES, RESHAPINGS, History, Reshaped
+from poise.law import PENALTIES, RESHAPINGS, ROUNDING, History, Reshaped
 from poise.params import Number, SamplingParams
 
 Values = NDArray[np.floating[Any]]  # (V,) or (n,): float32 as the model computed them, float64 once penalised
@@ -26,8 +26,7 @@ ROUGH = 1e-5  # a sum of float32 exponentials: 2e-7 |z| from the argument, 3e-7 
 FINE = 1e-10  # the same in float64: 1e-16 per term, 2^19 terms
 NEAR = 1e-9  # distances closer than this might change places
 WIDTH = 16  # tokens that share one peak; also every how manieth token a sample takes
-MANY = 4096  # candidates from which on a sample is worth its time
-LOWEST = float(np.finfo(np.float32).min)
+MANY = 2048  # candidates from which on a sample is worth its time
 
 
 class Plan(NamedTuple):
@@ -73,7 +72,8 @@ class TorchLaw:
         """
         plans = [_plan(params) for params in settings]
         whole = _edited(logits, rows, plans, histories, barred)
-        values = [_left(row, plan) if plan.cuts else row.values for row, plan in zip(whole, plans, strict=True)]
+        with np.errstate(over="ignore"):  # what is so far down weighs nothing
+            values = [_left(row, plan) if plan.cuts else row.values for row, plan in zip(whole, plans, strict=True)]
         return Reshaped(values, np.array([p.scale for p in plans], dtype=np.float64))
 
     def normaliser(self, logits: torch.Tensor) -> NDArray[np.float64]:
@@ -103,6 +103,7 @@ class _Row:
 
     def __init__(self, values: Values) -> None:
         self.values = values
+        self.lowest = float(np.finfo(values.dtype).min)  # anything below is cut already
         self._mass: dict[float, float] = {}
 
     @functools.cached_property
@@ -118,11 +119,11 @@ class _Row:
 
     def kth(self, k: int) -> float:
         """The k-th largest peak, which the k-th largest logit is not below."""
-        return float(self.peaks[-k]) if k <= self.peaks.size else LOWEST
+        return float(self.peaks[-k]) if k <= self.peaks.size else self.lowest
 
-    def weights(self, values: Values, scale: float) -> Values:
-        """exp((l - top) / scale) in the row's own precision, (n,)."""
-        out = values - self.top
+    def weights(self, values: Values, scale: float) -> NDArray[np.float32]:
+        """exp((l - top) / scale), (n,)."""
+        out = (values - self.top).astype(np.float32, copy=False)
         out /= scale
         return np.asarray(np.exp(out, out=out))
 
@@ -250,9 +251,10 @@ def _floors(row: _Row, plan: Plan) -> Iterator[tuple[float, bool]]:
     """Logits below which nothing is kept, and whether that needs no further proof; the likeliest to do first.
 
     top-k, top-p and min-p keep a prefix of the tokens in descending order, and no longer one where another
-    has cut before them, so what bounds them on the whole row bounds them here. Others keep no prefix.
+    has cut before them, so what bounds them on the whole row bounds them here. Bounds end at a step that
+    needs the mass of all that was left before it, and at one that keeps no prefix.
     """
-    sure, scale, nucleus, first = LOWEST, 1.0, 1.0, True
+    sure, scale, nucleus, first = row.lowest, 1.0, 1.0, True
     for name, value in plan.steps:
         if name == "temperature":
             scale = float(value)
@@ -261,12 +263,12 @@ def _floors(row: _Row, plan: Plan) -> Iterator[tuple[float, bool]]:
             sure = max(sure, row.kth(int(value)))
         elif name == "min_p":
             sure = max(sure, row.top + scale * math.log(value))
-        elif name == "top_p":
-            nucleus = float(value) if first else nucleus
+        elif name == "top_p" and first:
+            nucleus = float(value)
         else:
             break
         first = False
-    sure = max(sure - 1e-6 * (abs(sure) + abs(row.top)), LOWEST)
+    sure = max(sure - 1e-6 * (abs(sure) + abs(row.top)), row.lowest)
     if nucleus > 1 - 10 * ROUGH:
         yield sure, True
         return
@@ -282,7 +284,7 @@ def _guess(row: _Row, scale: float, nucleus: float) -> float:
     """A logit above which, going by a sample, lies more than the nucleus."""
     sample = np.sort(row.values[::WIDTH])[::-1]
     mass = np.cumsum(row.weights(sample, scale), dtype=np.float64)
-    return float(sample[min(np.searchsorted(mass, (1 + nucleus) / 2 * mass[-1]), sample.size - 1)])
+    return float(sample[min(np.searchsorted(mass, (1 + 3 * nucleus) / 4 * mass[-1]), sample.size - 1)])
 
 
 def _cut(row: _Row, plan: Plan, floor: float, doomed: bool) -> Ids | None:
@@ -315,7 +317,7 @@ def _top_p(z: Scores, value: Number, below: _Below | None) -> Mask | None:
     ordered = np.sort(z)[::-1]
     mass = np.cumsum(np.exp(ordered - ordered[0]))
     for rest, error in below.masses() if below else [(0.0, 0.0)]:
-        target = value * (mass[-1] + rest)
+        target = (value - ROUNDING) * (mass[-1] + rest)
         low, high = np.searchsorted(mass, [target - error - FINE * target, target + error + FINE * target])
         if high == mass.size and below and not below.doomed:
             return None  # the nucleus may go on below the floor
@@ -345,7 +347,7 @@ def _typical_p(z: Scores, value: Number, _: _Below | None) -> Mask | None:
     reach = math.log(2 * z.size / (1 - value))
     near = np.flatnonzero(shift <= max(reach - entropy, entropy - float(surprise.min())) + NEAR)
     order = near[np.argsort(shift[near], kind="stable")]
-    mass, target = np.cumsum(weights[order]), value * total
+    mass, target = np.cumsum(weights[order]), (value - ROUNDING) * total
     low, high = np.searchsorted(mass, [target * (1 - FINE), target * (1 + FINE)])
     if low != high or low == order.size:
         return None
