@@ -10,19 +10,61 @@ __version__ = "0.1.0"
 # Every public name and the module that defines it. Names load on first use, so that
 # `import poise` stays fast and needs no library at all.
 _WHERE = {
+    "Comparison": "poise.comparisons",
+    "Comparisons": "poise.comparisons",
     "Completion": "poise.records",
+    "ENGINES": "poise.engines",
+    "METRICS": "poise.metrics",
+    "Measurement": "poise.measurements",
+    "Measurements": "poise.measurements",
     "Prompt": "poise.records",
     "SamplingParams": "poise.params",
+    "Score": "poise.scores",
+    "Study": "poise.study",
+    "UseCase": "poise.usecases",
+    "built_in_names": "poise.usecases",
+    "check_claims": "poise.reports.claims",
+    "compare": "poise.comparisons",
+    "dump": "poise.dumps",
     "grid": "poise.params",
+    "latest_study": "poise.places",
     "load": "poise.engines",
+    "load_use_case": "poise.usecases",
+    "measure": "poise.measurements",
+    "plan": "poise.sweeps",
+    "report": "poise.reports",
+    "score": "poise.scores",
+    "sweep": "poise.sweeps",
+    "template_text": "poise.usecases",
 }
 
 if TYPE_CHECKING:
+    from poise.comparisons import Comparison as Comparison
+    from poise.comparisons import Comparisons as Comparisons
+    from poise.comparisons import compare as compare
+    from poise.dumps import dump as dump
+    from poise.engines import ENGINES as ENGINES
     from poise.engines import load as load
+    from poise.measurements import Measurement as Measurement
+    from poise.measurements import Measurements as Measurements
+    from poise.measurements import measure as measure
+    from poise.metrics import METRICS as METRICS
     from poise.params import SamplingParams as SamplingParams
     from poise.params import grid as grid
+    from poise.places import latest_study as latest_study
     from poise.records import Completion as Completion
     from poise.records import Prompt as Prompt
+    from poise.reports import report as report
+    from poise.reports.claims import check_claims as check_claims
+    from poise.scores import Score as Score
+    from poise.scores import score as score
+    from poise.study import Study as Study
+    from poise.sweeps import plan as plan
+    from poise.sweeps import sweep as sweep
+    from poise.usecases import UseCase as UseCase
+    from poise.usecases import built_in_names as built_in_names
+    from poise.usecases import load_use_case as load_use_case
+    from poise.usecases import template_text as template_text
 
 __all__ = sorted(_WHERE)
 

@@ -1,50 +1,106 @@
-"""The command line: every command, one line each, and how it ends."""
+"""The command line: every command, one entry each, and how it ends."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 import poise
-from poise.cli import catalogues, demonstration, drawing, evidence
-from poise.cli.flags import drawing as with_drawing_flags
 from poise.cli.terminal import tell
 from poise.errors import PoiseError
 
 
 class Command(NamedTuple):
-    """A command: its words, the function behind it, and an example that `--help` shows."""
+    """A command.
+
+    Args:
+        words: what is typed after `poise`.
+        where: module:function behind it, imported only when it is asked for: `poise --help` stays fast.
+        summary: the first line of that function's docstring.
+        example: shown by `--help`, run by a test.
+    """
 
     words: str
-    function: Callable[..., None]
+    where: str
+    summary: str
     example: str
 
 
 COMMANDS = (
-    Command("demo", demonstration.demo, "poise demo"),
+    Command(
+        "demo",
+        "poise.cli.demonstration:demo",
+        "Measure an article's claims about temperature with its own prompts.",
+        "poise demo",
+    ),
     Command(
         "generate",
-        with_drawing_flags(drawing.generate),
+        "poise.cli.drawing:generate",
+        "Draw texts of one prompt under one setting and print them.",
         'poise generate smollm2 "Once upon a time" --temperature 0.7 --draws 4',
     ),
     Command(
         "sweep",
-        with_drawing_flags(drawing.sweep),
+        "poise.cli.drawing:sweep",
+        "Draw prompts under several settings and keep every text.",
         'poise sweep smollm2 "Once upon a time" --temperature 0.3,0.5,0.9 --draws 8',
     ),
-    Command("measure", evidence.measure, "poise measure --metric seq_rep_4"),
-    Command("compare", evidence.compare, "poise compare temperature=0.3 temperature=0.9"),
-    Command("report", evidence.report, "poise report -o report.html"),
-    Command("dump", evidence.dump, "poise dump -o texts.parquet"),
-    Command("list", catalogues.list_names, "poise list params"),
-    Command("usecase new", catalogues.new_use_case, "poise usecase new mine.yaml"),
-    Command("usecase show", catalogues.show_use_case, "poise usecase show creative-story"),
-    Command("usecase list", catalogues.list_use_cases, "poise usecase list"),
+    Command(
+        "measure",
+        "poise.cli.evidence:measure",
+        "Put numbers on a study, with 95 % intervals.",
+        "poise measure --metric seq_rep_4",
+    ),
+    Command(
+        "compare",
+        "poise.cli.evidence:compare",
+        "Compare two trials prompt by prompt and draw by draw.",
+        "poise compare temperature=0.3 temperature=0.9",
+    ),
+    Command(
+        "report",
+        "poise.cli.evidence:report",
+        "Write a study as one self-contained page.",
+        "poise report -o report.html",
+    ),
+    Command(
+        "dump",
+        "poise.cli.evidence:dump",
+        "Write every completion as JSONL, CSV or Parquet.",
+        "poise dump -o texts.parquet",
+    ),
+    Command(
+        "list",
+        "poise.cli.catalogues:list_names",
+        "List parameters, metrics, engines, models, dialects or use cases.",
+        "poise list params",
+    ),
+    Command(
+        "usecase new",
+        "poise.cli.catalogues:new_use_case",
+        "Write a commented use-case file to start from.",
+        "poise usecase new mine.yaml",
+    ),
+    Command(
+        "usecase show",
+        "poise.cli.catalogues:show_use_case",
+        "Show what a use case is for, and its prompts.",
+        "poise usecase show creative-story",
+    ),
+    Command(
+        "usecase list",
+        "poise.cli.catalogues:list_use_cases",
+        "List the built-in use cases.",
+        "poise usecase list",
+    ),
 )
+GROUPS = {"usecase": "Write, show and list use cases: prompts with a goal, in a YAML file."}
+_SETTINGS = {"help_option_names": ["--help", "-h"]}
 
 
 def main() -> None:
@@ -62,8 +118,9 @@ def run(arguments: Sequence[str]) -> int:
         0 done, 1 a check did not hold, 2 the user's mistake, 3 an engine or the system failed, 130 interrupted.
     """
     debug = bool(os.environ.get("POISE_DEBUG"))
+    first = next((word for word in arguments if not word.startswith("-")), "")
     try:
-        app(args=list(arguments), prog_name="poise")
+        assemble(first)(args=list(arguments), prog_name="poise")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 3
     except KeyboardInterrupt:
@@ -82,6 +139,45 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
+def assemble(first: str | None = None) -> typer.Typer:
+    """The Typer application.
+
+    Args:
+        first: the first word of the command that will run; only that one is imported. None for all.
+
+    Returns:
+        The application, with stand-ins that know their summaries for all other commands.
+    """
+    made = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", no_args_is_help=True,
+        context_settings=_SETTINGS, epilog="Start with: poise demo",
+    )  # fmt: skip
+    made.callback()(_root)
+    groups = {
+        name: typer.Typer(help=said, no_args_is_help=True, context_settings=_SETTINGS) for name, said in GROUPS.items()
+    }
+    for name, group in groups.items():
+        made.add_typer(group, name=name)
+    for command in COMMANDS:
+        group_name, _, name = command.words.rpartition(" ")
+        wanted = first is None or command.words.split()[0] == first
+        function = function_of(command) if wanted else _stand_in
+        target = groups[group_name] if group_name else made
+        target.command(name, short_help=command.summary, epilog=f"Example: {command.example}")(function)
+    return made
+
+
+def function_of(command: Command) -> Callable[..., None]:
+    """The function behind a command."""
+    module, _, name = command.where.partition(":")
+    function: Any = getattr(importlib.import_module(module), name)
+    return function  # type: ignore[no-any-return]
+
+
+def _stand_in() -> None:
+    raise AssertionError("only listed, never run")
+
+
 def _version(asked: bool) -> None:
     if asked:
         sys.stdout.write(f"poise {poise.__version__}\n")
@@ -89,29 +185,6 @@ def _version(asked: bool) -> None:
 
 
 def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
     """Which decoding settings should I use, and what does each of them really do?"""
-
-
-def _assemble() -> typer.Typer:
-    options = {"no_args_is_help": True, "context_settings": {"help_option_names": ["--help", "-h"]}}
-    made = typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
-        epilog="Start with: poise demo", **options,
-    )  # fmt: skip
-    made.callback()(_root)
-    groups: dict[str, typer.Typer] = {}
-    for words, function, example in COMMANDS:
-        group, _, name = words.rpartition(" ")
-        if group and group not in groups:
-            groups[group] = typer.Typer(help="Use cases: prompts with a goal, in a YAML file.", **options)
-            made.add_typer(groups[group], name=group)
-        target = groups[group] if group else made
-        target.command(name, epilog=f"Example: {example}")(function)
-    return made
-
-
-app = _assemble()

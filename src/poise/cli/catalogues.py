@@ -14,24 +14,26 @@ import poise
 from poise.cli.evidence import JsonFlag
 from poise.cli.flags import flag
 from poise.cli.schemas import Item, Listed, UseCaseRecord
-from poise.cli.terminal import show, show_json, table
+from poise.cli.terminal import show, show_json
 from poise.errors import UsageError
 from poise.params import DIALECTS, PARAMETERS
+from poise.tables import Table
 
 
 def list_names(
     kind: Annotated[str, typer.Argument(help="params, metrics, engines, models, dialects or usecases.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """List what can be named: parameters, metrics, engines, models, dialects, use cases."""
+    """List parameters, metrics, engines, models, dialects or use cases."""
     if kind not in CATALOGUES:
         raise UsageError(f"`poise list` knows {', '.join(CATALOGUES)}", repr(kind), "For example `poise list params`")
     items = CATALOGUES[kind]()
     if as_json:
-        show_json(Listed(kind=kind, items=items).model_dump(mode="json"))
+        show_json(Listed(kind=kind, items=items))
         return
     details = list(items[0].details) if items else []
-    show(table(["name", *details, "meaning"], [[i.name, *i.details.values(), i.meaning] for i in items]))
+    rows = [[i.name, *i.details.values(), i.meaning] for i in items]
+    show(Table(kind, ("name", *details, "meaning"), rows).text())
     show(f"\nNext: {NEXT[kind]}")
 
 
@@ -60,7 +62,7 @@ def new_use_case(
 def show_use_case(
     name: Annotated[str, typer.Argument(help="A built-in name or a YAML file.")], as_json: JsonFlag = False
 ) -> None:
-    """Show a use case: what it is for and its prompts."""
+    """Show what a use case is for, and its prompts."""
     if as_json:
         _show_record(name)
         return
@@ -85,7 +87,7 @@ def _show_record(name: str) -> None:
         description=case.description,
         prompts=[p.shown for p in case.prompts],
     )
-    show_json(record.model_dump(mode="json"))
+    show_json(record)
 
 
 def _params() -> list[Item]:

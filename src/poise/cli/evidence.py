@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
@@ -16,7 +15,9 @@ import poise
 from poise.cli.schemas import Compared, ComparisonRecord, Dumped, Measured, MeasurementRecord, Reported
 from poise.cli.terminal import show, show_json
 from poise.errors import UsageError
-from poise.records import params_record
+
+if TYPE_CHECKING:
+    from poise.study import Study
 
 StudyFlag = Annotated[str | None, typer.Option("--study", help="File of the study. Default: the one drawn last.")]
 MetricFlag = Annotated[list[str], typer.Option("--metric", "-m", help="A metric, by name. Repeatable. Default: all.")]
@@ -26,7 +27,7 @@ Format = Literal["jsonl", "csv", "parquet"]
 
 
 @contextlib.contextmanager
-def reading(path: str | None) -> Iterator[Any]:
+def reading(path: str | None) -> Iterator[Study]:
     """A study to read: the one named, else the latest."""
     with poise.Study.open(path or poise.latest_study(), create=False, read_only=True) as study:
         yield study
@@ -43,15 +44,15 @@ def measure(
     study: StudyFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Put numbers on a study: per trial and metric the mean and its 95 % interval."""
+    """Put numbers on a study, with 95 % intervals."""
     with reading(study) as opened:
         rows = poise.measure(opened, metrics=metrics or None, use_case=use_case)
         if as_json:
-            show_json(Measured(study=str(opened.path), rows=measurement_records(rows)).model_dump(mode="json"))
+            show_json(Measured(study=str(opened.path), rows=[MeasurementRecord.model_validate(r) for r in rows.rows()]))
             return
         show(str(rows))
         labels = list(dict.fromkeys(t.label for t in opened.trials(use_case) if not t.names))
-    labels = (labels + ["greedy", "engine-default"])[:2] if len(labels) < 2 else [labels[0], labels[-1]]
+    labels = [*labels, "greedy", "engine-default"][:2] if len(labels) < 2 else [labels[0], labels[-1]]
     show(f"\nNext: poise compare {' '.join(map(shlex.quote, labels))}{naming(study)}")
 
 
@@ -63,11 +64,14 @@ def compare(
     study: StudyFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare two trials prompt by prompt and draw by draw: is the difference really there?"""
+    """Compare two trials prompt by prompt and draw by draw.
+
+    Says whether the difference is there, or how large it would have to be to be seen.
+    """
     with reading(study) as opened:
         rows = poise.compare(opened, a, b, metrics=metrics or None, use_case=use_case)
         if as_json:
-            show_json(Compared(study=str(opened.path), rows=comparison_records(rows)).model_dump(mode="json"))
+            show_json(Compared(study=str(opened.path), rows=[ComparisonRecord.model_validate(r) for r in rows.rows()]))
             return
         show(str(rows))
     show(f"\nNext: poise report{naming(study)}")
@@ -78,11 +82,14 @@ def report(
     study: StudyFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write a study as one self-contained page: charts, texts side by side, how the numbers were made."""
+    """Write a study as one self-contained page.
+
+    Charts with intervals, texts side by side, how the numbers were made and how to make them again.
+    """
     with reading(study) as opened:
         page = poise.report(opened, output)
         if as_json:
-            show_json(Reported(study=str(opened.path), report=str(page)).model_dump(mode="json"))
+            show_json(Reported(study=str(opened.path), report=str(page)))
             return
     show(f"{page}  ({page.stat().st_size / 1e6:.1f} MB, one file, opens without a network)")
     show(f"\nNext: poise dump -o texts.jsonl{naming(study)}")
@@ -96,7 +103,7 @@ def dump(
     study: StudyFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write every completion of a study to a table: JSONL, CSV or Parquet."""
+    """Write every completion as JSONL, CSV or Parquet."""
     chosen = _format(output, format)
     if output is None and (as_json or chosen == "parquet"):
         raise UsageError(
@@ -104,38 +111,14 @@ def dump(
         )
     with reading(study) as opened:
         if output is None:
-            poise.dump(opened, chosen, Path(f"/dev/fd/{sys.stdout.fileno()}"))
+            poise.dump(opened, chosen)
             return
         n = poise.dump(opened, chosen, Path(output))
         if as_json:
             record = Dumped(study=str(opened.path), format=chosen, path=os.path.abspath(output), n=n)
-            show_json(record.model_dump(mode="json"))
+            show_json(record)
             return
     show(f"{output}  ({n:,} completions)\n\nNext: poise measure{naming(study)}")
-
-
-def measurement_records(rows: Sequence[Any]) -> list[MeasurementRecord]:
-    """Measurements as JSON records."""
-    return [
-        MeasurementRecord(
-            use_case=r.use_case, params=params_record(r.trial.params), names=list(r.trial.names), metric=r.metric,
-            unit=r.unit, n=r.n, n_prompts=r.n_prompts, scope=r.scope, mean=r.mean, low=r.low, high=r.high, note=r.note,
-        )
-        for r in rows
-    ]  # fmt: skip
-
-
-def comparison_records(rows: Sequence[Any]) -> list[ComparisonRecord]:
-    """Comparisons as JSON records."""
-    return [
-        ComparisonRecord(
-            use_case=r.use_case, metric=r.metric, unit=r.unit, a=params_record(r.a.params), b=params_record(r.b.params),
-            difference=r.difference, low=r.low, high=r.high, n_prompts=r.n_prompts, n_pairs=r.n_pairs, scope=r.scope,
-            p_value=r.p_value, detected=r.detected, smallest_detectable=r.smallest_detectable,
-            variance_ratio=r.variance_ratio, note=r.note,
-        )
-        for r in rows
-    ]  # fmt: skip
 
 
 def _format(output: str | None, given: str | None) -> Format:

@@ -17,15 +17,17 @@ LAW = "Decoding parameters: a fixes, a,b,c sweeps, a..b:step is a grid, off leav
 DRAW = "Drawing"
 MODEL = "Model"
 OUTPUT = "Output"
+MAX_TOKENS = 128  # what poise draws where nobody says; `asks` decides, a test compares
 
 # What each flag is: name, type, default, declarations, panel, help.
 _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
     ("dialect", str, "transformers", ("--dialect",), LAW,
      "Whose order and boundary rules hold; see `poise list dialects`."),
-    ("draws", int, None, ("--draws", "-n"), DRAW, "Texts per prompt and setting."),
+    ("draws", int | None, None, ("--draws", "-n"), DRAW, "Texts per prompt and setting. Default: generate 1, sweep 8."),
     ("seed", int, 0, ("--seed",), DRAW, "Any whole number; the same seed draws the same texts."),
-    ("max_tokens", int, None, ("--max-tokens",), DRAW, "New tokens at most. Default 128, or what the use case says."),
-    ("min_tokens", int, 0, ("--min-tokens",), DRAW, "The text cannot end before this many new tokens."),
+    ("max_tokens", int | None, None, ("--max-tokens",), DRAW,
+     "New tokens at most. Default: what the use case says, else 128."),
+    ("min_tokens", int | None, None, ("--min-tokens",), DRAW, "The text cannot end before this many. Default 0."),
     ("stop", list[str], [], ("--stop",), DRAW, "A string that ends the text and is not part of it. Repeatable."),
     ("chat", bool | None, None, ("--chat/--text",), DRAW,
      "Ask through the model's template, or continue the prompt as it is. Default: text for a plain prompt."),
@@ -53,7 +55,7 @@ class Drawing:
     draws: int | None
     seed: int
     max_tokens: int | None
-    min_tokens: int
+    min_tokens: int | None
     stop: list[str]
     chat: bool | None
     system: str | None
@@ -74,7 +76,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def drawing(command: Callable[..., None]) -> Callable[..., None]:
+def with_drawing_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command every drawing flag; its last argument receives them as one `Drawing`.
 
     Args:

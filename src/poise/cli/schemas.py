@@ -25,7 +25,7 @@ _NOTE = Field(description="why there is no value or no interval, else empty")
 class Record(BaseModel):
     """A JSON object with exactly these fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class CompletionRecord(Record):
@@ -75,6 +75,7 @@ class MeasurementRecord(Record):
     use_case: str = _USE_CASE
     params: ParamsRecord = _PARAMS
     names: list[str] = Field(description="what else the settings are called")
+    trial: str = Field(description="the settings as users write them")
     metric: str = _METRIC
     unit: str = _UNIT
     n: int = Field(description="completions with data")
@@ -83,6 +84,7 @@ class MeasurementRecord(Record):
     mean: float | None = Field(description="null without data")
     low: float | None = _LOW
     high: float | None = _HIGH
+    basis: str = Field(description="what texts were cut to, where the metric depends on their length")
     note: str = _NOTE
 
 
@@ -108,9 +110,12 @@ class ComparisonRecord(Record):
     n_pairs: int = Field(description="pairs of texts compared")
     scope: Scope = _SCOPE
     p_value: float | None = Field(description="of a sign-flip test; null where there are too few units")
-    detected: bool = Field(description="whether the interval excludes 0")
+    p_adjusted: float | None = Field(description="p_value, adjusted for all metrics compared at once")
+    comparisons: int = Field(description="how many metrics of this use case were tested at once")
+    detected: bool = Field(description="whether p_adjusted is at most 0.05 and the interval excludes 0")
     smallest_detectable: float | None = Field(description="the smallest difference these data could have shown")
-    variance_ratio: float | None = Field(description="variance of the paired over that of the unpaired difference")
+    variance_ratio: float | None = Field(description="what shared noise did to the variance; below 1 it helped")
+    basis: str = Field(description="what texts were cut to, where the metric depends on their length")
     note: str = _NOTE
 
 
@@ -165,14 +170,18 @@ class PlanRecord(Record):
     """`--dry-run --json` of a command that draws."""
 
     study: str = _STUDY
+    model: str = Field(description="name of the engine")
     use_cases: list[str]
-    prompts: int
-    settings: list[ParamsRecord]
-    draws: int
+    prompts: int = Field(description="how many")
+    settings: list[ParamsRecord] = Field(description="baselines included")
+    draws: int = Field(description="texts per prompt and setting")
+    seed: int
     total: int = Field(description="completions asked for")
     reused: int = Field(description="of these, in the study already")
     missing: int = Field(description="of these, still to be drawn")
     max_new_tokens: int = Field(description="new tokens at most")
+    seconds: float | None = Field(description="time at most; null before the rate is known")
+    notes: list[str] = Field(description="what the reader should know")
 
 
 class ClaimRecord(Record):

@@ -1,94 +1,61 @@
-"""What people read: results on stdout, plans and progress on stderr."""
+"""What people read: results on stdout, plans and errors on stderr."""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING, TextIO
 
 from poise.escapes import visible
+
+if TYPE_CHECKING:
+    from poise.cli.schemas import Record
+
+WIDTH = 80
 
 
 def show(text: str = "") -> None:
     """Print a result to stdout: plain, with every control character made visible."""
-    _write(sys.stdout, text)
+    _write(sys.stdout, visible(text))
 
 
 def tell(text: str) -> None:
     """Print to stderr what is no result: a plan, a warning, an error."""
-    _write(sys.stderr, text)
+    _write(sys.stderr, visible(text))
 
 
-def show_json(record: Mapping[str, Any]) -> None:
-    """Print one JSON document, pure ASCII, to stdout."""
-    sys.stdout.write(json.dumps(record, indent=2, allow_nan=False) + "\n")
-    sys.stdout.flush()
-
-
-def heading(text: str) -> str:
-    """A line that separates texts: `── text ───`, 80 characters wide, bold on a terminal."""
-    line = f"── {visible(text).replace(chr(10), ' ')} "
-    line += "─" * max(3, 80 - len(line))
-    return f"\x1b[1m{line}\x1b[0m" if sys.stdout.isatty() else line
+def show_json(record: Record) -> None:
+    """Print one JSON document to stdout, pure ASCII."""
+    _write(sys.stdout, record.model_dump_json(indent=2, ensure_ascii=True))
 
 
 def show_heading(text: str) -> None:
-    """Print a `heading` to stdout."""
-    sys.stdout.write(heading(text) + "\n")
+    """Print a line that separates texts, bold on a terminal: ``── text ─────``."""
+    line = f"── {one_line(text)} "
+    line += "─" * max(3, WIDTH - len(line))
+    _write(sys.stdout, f"\x1b[1m{line}\x1b[0m" if sys.stdout.isatty() else line)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns aligned with spaces, the last one left as long as it is.
+def one_line(text: str) -> str:
+    """The text with control characters visible and line ends as ``⏎``.
 
-    >>> print(table(["name", "range"], [["top_p", "[0, 1]"]]))
-    name   range
-    top_p  [0, 1]
+    >>> one_line("a\\nb")
+    'a⏎b'
     """
-    cells = [list(columns), *([visible(c).replace("\n", " ") for c in row] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns) - 1)]
-    lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) for row in cells]
-    return "\n".join(line.rstrip() for line in lines)
+    return visible(text).replace("\n", "⏎").replace("\t", " ")
 
 
-class Meter:
-    """A progress bar on stderr with rate and remaining time; silent where no person watches."""
+def clip(text: str, length: int) -> str:
+    """The text in one line, cut with ``…`` after `length` characters.
 
-    def __init__(self, label: str) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task(escape(visible(label)), total=None, rate="")
-
-    def __enter__(self) -> Meter:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._bar.stop()
-
-    def update(self, done: int, total: int, tokens_per_second: float | None) -> None:
-        """Show `done` of `total` texts, and the rate in tokens a second."""
-        rate = "" if tokens_per_second is None else f"{tokens_per_second:,.0f} tokens/s"
-        self._bar.update(self._task, completed=done, total=total, rate=rate)
+    >>> clip("abcdef", 4)
+    'abc…'
+    """
+    line = one_line(text.strip())
+    return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def _write(stream: Any, text: str) -> None:
-    """Write text that no terminal obeys, in whatever encoding the stream has."""
-    shown = visible(text) + "\n"
+def _write(stream: TextIO, text: str) -> None:
+    """Write a line in whatever encoding the stream has."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()

@@ -1,0 +1,172 @@
+"""Writes the generated pages of docs/ and the README's file map; --check compares."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+import poise
+from poise.cli import COMMANDS, assemble, function_of
+from poise.cli.schemas import DOCUMENTS, Record
+from poise.params import DIALECTS, PARAMETERS, Parameter
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "poise"
+BEGIN, END = "<!-- file map: written by `make docs` -->", "<!-- end of the file map -->"
+GENERATED = "<!-- Written by `make docs` from {}; edit that, not this. -->\n"
+
+
+def pages() -> Mapping[Path, str]:
+    """Every generated page with its text."""
+    docs = ROOT / "docs"
+    return {
+        docs / "parameters.md": parameters(),
+        docs / "metrics.md": metrics(),
+        docs / "commands.md": commands(),
+        docs / "json.md": json_fields(),
+        ROOT / "README.md": readme(),
+    }
+
+
+def parameters() -> str:
+    """docs/parameters.md from `PARAMETERS` and `DIALECTS`."""
+    lines = [GENERATED.format("src/poise/params.py"), "# Parameters", ""]
+    lines += [
+        "A parameter that is left out is off. `off` on the command line and `None` in Python say so explicitly.",
+        "Zero temperature is greedy: the likeliest token, the lowest id among ties.",
+        "",
+    ]
+    for name, p in PARAMETERS.items():
+        lines += [f"## {name}", "", p.meaning, "", *_table(("", ""), _parameter_rows(name, p)), ""]
+    lines += ["# Dialects", "", "The order of the steps is part of the law.", ""]
+    rows = [(f"`{d.name}`", " → ".join(d.order), d.source) for d in DIALECTS.values()]
+    return "\n".join([*lines, *_table(("dialect", "order", "source"), rows)]) + "\n"
+
+
+def _parameter_rows(name: str, p: Parameter) -> Iterator[tuple[str, str]]:
+    yield "flag", f"`--{name.replace('_', '-')}`"
+    yield "range", p.range_text
+    yield "changes nothing at", "—" if p.neutral is None else f"{p.neutral:g}"
+    yield "stage", p.stage
+    yield "helps", p.helps
+    yield "harms", p.harms
+    yield "source", p.source
+    if p.extension_in:
+        yield "extension", f"not in the engine of {', '.join(sorted(p.extension_in))}: added by poise"
+
+
+def metrics() -> str:
+    """docs/metrics.md from `METRICS`."""
+    lines = [GENERATED.format("src/poise/metrics/"), "# Metrics", ""]
+    lines += [
+        "`poise measure` prints all of them, `--metric NAME` one. No data, no number: a metric without data says why.",
+        "",
+    ]
+    for name, m in poise.METRICS.items():
+        rows = [("unit", m.unit), ("better", m.direction), ("one number per", m.level)]
+        rows += [("needs", ", ".join(sorted(m.needs)) or "nothing"), ("source", m.source)]
+        lines += [f"## {name}", "", m.meaning, "", *_table(("", ""), rows), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def commands() -> str:
+    """docs/commands.md from the commands themselves."""
+    root: Any = typer.main.get_command(assemble())
+    lines = [GENERATED.format("src/poise/cli/"), "# Commands", ""]
+    lines += [
+        "Values of a parameter: `a` fixes, `a,b,c` sweeps, `a..b:step` is a grid, `off` leaves the parameter out.",
+        "Exit codes: 0 done, 1 a check did not hold, 2 your mistake, 3 an engine or the system failed, 130 Ctrl-C.",
+        "`POISE_DEBUG=1` shows the traceback of an error, `POISE_HOME` is where models and studies are kept.",
+        "",
+    ]
+    for entry in COMMANDS:
+        command = root
+        for word in entry.words.split():
+            command = command.commands[word]
+        doc = inspect.getdoc(function_of(entry)) or ""
+        lines += [f"## poise {entry.words}", "", doc, "", "```sh", entry.example, "```", ""]
+        rows = [_option_row(p) for p in command.params if "--help" not in p.opts]
+        lines += [*_table(("argument or flag", "meaning", "default"), rows), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _option_row(p: Any) -> tuple[str, str, str]:
+    names = [*p.opts, *p.secondary_opts] if p.opts[0].startswith("-") else [p.name.upper()]
+    default = "" if p.default in (None, False, [], ()) or p.required else f"`{p.default}`"
+    shown = "required" if p.required else default
+    return ", ".join(f"`{n}`" for n in names), p.help or "", shown
+
+
+def json_fields() -> str:
+    """docs/json.md from the schemas of `--json`."""
+    lines = [GENERATED.format("src/poise/cli/schemas.py"), "# JSON", ""]
+    lines += [
+        "With `--json` stdout carries one JSON document and nothing else; messages and progress go to stderr.",
+        "A number that does not exist is `null`, never 0 and never NaN.",
+        "",
+    ]
+    nested: dict[str, type[Record]] = {}
+    for words, record in DOCUMENTS.items():
+        lines += [f"## poise {words} --json", "", *_fields(record, nested), ""]
+    for name in list(nested):
+        lines += [f"## {name}", "", f"{(nested[name].__doc__ or '').strip()}", "", *_fields(nested[name], nested), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _fields(record: type[Record], nested: dict[str, type[Record]]) -> list[str]:
+    rows = []
+    for name, field in record.model_fields.items():
+        shown = str(field.annotation) if not isinstance(field.annotation, type) else field.annotation.__name__
+        for inner in Record.__subclasses__():
+            if inner.__name__ in shown:
+                nested.setdefault(inner.__name__, inner)
+                shown = f"list of [{inner.__name__}](#{inner.__name__.lower()})"
+        shown = shown.replace("typing.", "").replace("|", "or").replace("None", "null")
+        rows.append((f"`{name}`", shown, field.description or ""))
+    return _table(("field", "type", "meaning"), rows)
+
+
+def _table(heads: tuple[str, ...], rows: Any) -> list[str]:
+    body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *body]]
+
+
+def readme() -> str:
+    """README.md with its file map written again."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{file_map()}{END}{after}"
+
+
+def file_map() -> str:
+    """One line per file of src/poise: its path and the first line of its docstring."""
+    captions = {}
+    for path in sorted(SOURCE.rglob("*.py"), key=lambda p: (len(p.relative_to(SOURCE).parts) > 1, p)):
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        captions[str(path.relative_to(SOURCE))] = doc.partition("\n")[0].rstrip(".")
+    width = max(map(len, captions))
+    lines = [f"{name:<{width}}  {caption}" for name, caption in captions.items()]
+    return "\n".join(["```", *lines, "```", ""])
+
+
+def main() -> int:
+    """Write the pages, or with --check name those that are stale."""
+    stale = [p for p, text in pages().items() if not p.exists() or p.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is stale: run `make docs`")
+        return 1 if stale else 0
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""demo: the article on temperature, drawn, measured, held to its claims."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import sys
+import webbrowser
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+import poise
+from poise.cli.drawing import drawn
+from poise.cli.evidence import JsonFlag
+from poise.cli.schemas import ClaimRecord, Demonstrated, MeasurementRecord
+from poise.cli.terminal import show, show_heading, show_json, tell
+from poise.params import SamplingParams
+from poise.tables import Table, figure, interval
+
+if TYPE_CHECKING:
+    from poise.asks import DrawOptions
+    from poise.measurements import Measurement
+    from poise.sessions import Engine
+    from poise.usecases import UseCase
+
+ARTICLE = "https://dzone.com/articles/decoding-llm-parameters-temperature"
+FOOTBALL = "What are some of the best strategies within NFL Fantasy"
+MAX_TOKENS = 96  # long enough for loops to show; the article's 200 would take twice the time and tell the same
+# What the table shows of all that was measured; the report has the rest.
+SHOWN = ("seq_rep_4", "loop_rate", "word_vector_distance", "nll", "relevance")
+
+
+class Part(NamedTuple):
+    """One experiment of the article: its prompts, its temperatures, texts per prompt and setting."""
+
+    case: UseCase
+    temperatures: tuple[float, ...]
+    draws: int
+
+    @property
+    def settings(self) -> list[SamplingParams]:
+        """The temperatures as settings."""
+        return poise.grid(temperature=self.temperatures)
+
+    @property
+    def options(self) -> DrawOptions:
+        """How it is drawn: continued as text, as the article does."""
+        return {"draws": self.draws, "seed": 0, "max_tokens": MAX_TOKENS, "chat": False}
+
+
+def demo(
+    model: Annotated[str, typer.Option("--model", help="smollm2, or hf:gpt2 where there is a network.")] = "smollm2",
+    output: Annotated[str, typer.Option("--output", "-o", help="File of the report.")] = "report.html",
+    study: Annotated[str | None, typer.Option("--study", help="File that keeps every text.")] = None,
+    open_page: Annotated[
+        bool | None, typer.Option("--open/--no-open", help="Open the report. Default: if a person watches.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure an article's claims about temperature with its own prompts.
+
+    Draws its two use cases and its football question, measures them, and says which claims hold.
+    """
+    parts = _parts()
+    if sys.stderr.isatty():
+        tell(f"Loading {model} …")
+    engine = poise.load(model)
+    kept = Path(study) if study else poise.plan(engine, [p.case for p in parts], parts[0].settings).study
+    if not as_json:
+        _show_first(engine, parts[0], kept)
+    done = [_draw(engine, part, kept) for part in parts]
+    with poise.Study.open(kept, create=False, read_only=True) as opened:
+        rows, claims = poise.measure(opened), poise.check_claims(opened)
+        page = poise.report(opened, output)
+        if as_json:
+            said = [
+                ClaimRecord(use_case=c.use_case, claim=c.claim.said, status=c.status, evidence=c.numbers)
+                for c in claims
+            ]
+            show_json(Demonstrated(
+                study=str(kept), report=str(page), drawn=sum(d for d, _ in done), reused=sum(r for _, r in done),
+                rows=[MeasurementRecord.model_validate(r) for r in rows.rows()], claims=said,
+            ))  # fmt: skip
+            return
+        for table in _tables(rows):
+            show(f"\n{table.text()}")
+        show_heading("What the article says, and what was measured")
+        show(f"{claims}\n\n{ARTICLE}")
+    show(f"\n{page}: the whole report. Every text is kept in {kept}")
+    if _watched() if open_page is None else open_page:
+        webbrowser.open(page.resolve().as_uri())
+    show(f"\nNext: poise compare temperature=0.2 temperature=0.9 --use-case {parts[0].case.name}")
+
+
+def _parts() -> list[Part]:
+    stories, explanations = map(poise.load_use_case, ("creative-story", "technical-explanation"))
+    football = poise.UseCase(name="nfl-fantasy", mode="text", prompts=(poise.Prompt(FOOTBALL),))
+    return [Part(stories, (0.2, 0.9), 4), Part(explanations, (0.9, 0.7), 4), Part(football, (0.3, 0.5, 0.9), 16)]
+
+
+def _show_first(engine: Engine, part: Part, kept: Path) -> None:
+    """The article's own prompt at its own temperatures, before anything is measured."""
+    prompt = dataclasses.replace(part.case.prompts[0], use_case=part.case.name)
+    options: DrawOptions = {**part.options, "draws": 1}
+    plan = poise.plan(engine, prompt, part.settings, study=kept, baselines=False, **options)
+    with drawn(engine, prompt, part.settings, plan, options, baselines=False) as study:
+        for params in part.settings:
+            texts = study.completions(part.case.name, params, with_logprobs=False)
+            show_heading(params.label)
+            show(prompt.shown + next(c.text for c in texts if c.request.draw == 0 and c.request.prompt == prompt))
+
+
+def _draw(engine: Engine, part: Part, kept: Path) -> tuple[int, int]:
+    """Draw one part with its baselines. Returns how many texts were drawn and how many reused."""
+    plan = poise.plan(engine, part.case, part.settings, study=kept, **part.options)
+    said = f"{part.case.name}: {len(plan.prompts)} prompts × {len(plan.trials)} settings × {part.draws} draws, {plan.missing:,} texts to draw"
+    tell(f"{said}, at most {plan.max_new_tokens:,} tokens")
+    with drawn(engine, part.case, part.settings, plan, part.options, baselines=True):
+        return plan.missing, plan.reused
+
+
+def _tables(rows: Sequence[Measurement]) -> Iterator[Table]:
+    """One table per use case: a row per setting, a column per metric."""
+    shown = [r for r in rows if r.metric in SHOWN and r.mean is not None]
+    for name, found in itertools.groupby(shown, lambda r: r.use_case):
+        cells: dict[str, dict[str, str]] = {}
+        for r in sorted(found, key=lambda r: bool(r.trial.names)):
+            label = ", ".join(r.trial.names) or r.trial.label
+            cells.setdefault(label, {})[r.metric] = f"{figure(r.mean)} {interval(r.low, r.high)}"
+        metrics = [m for m in SHOWN if any(m in row for row in cells.values())]
+        body = [[label, *(row.get(m, "-") for m in metrics)] for label, row in cells.items()]
+        yield Table(f"{name}: mean and 95 % interval", ("settings", *metrics), body)
+
+
+def _watched() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty() and not os.environ.get("CI")

@@ -1,0 +1,227 @@
+"""generate and sweep: the plan, the drawing, what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import poise
+from poise.cli.flags import MAX_TOKENS, Drawing, with_drawing_flags
+from poise.cli.progress import Meter
+from poise.cli.schemas import CompletionRecord, Generated, PlanRecord, Swept, TrialRecord
+from poise.cli.terminal import clip, show, show_heading, show_json, tell
+from poise.errors import ParameterError, UsageError
+from poise.params import SamplingParams
+from poise.records import Completion, params_record
+
+if TYPE_CHECKING:
+    from poise.asks import DrawOptions, Given
+    from poise.sessions import Engine
+    from poise.study import Study
+    from poise.sweeps import Plan
+
+SWEEP_DRAWS = 8  # below that, one prompt gives no interval
+_SNIPPET = 200  # characters of a text that a sweep shows
+_SHOWN = 8  # settings that a sweep shows a text of
+
+Model = Annotated[str, typer.Argument(help="smollm2, hf:NAME_OR_DIR, gguf:FILE or fake; see `poise list models`.")]
+OnePrompt = Annotated[str, typer.Argument(help="What to continue or answer.")]
+MaybePrompt = Annotated[str | None, typer.Argument(help="What to continue or answer; or use -f.")]
+Files = Annotated[list[str], typer.Option("--file", "-f", help="A use case: YAML file or built-in name. Repeatable.")]
+NoBaselines = Annotated[bool, typer.Option("--no-baselines", help="Leave out greedy, engine-default and vendor.")]
+
+
+@with_drawing_flags
+def generate(model: Model, prompt: OnePrompt, asked: Drawing) -> None:
+    """Draw texts of one prompt under one setting and print them."""
+    settings = poise.grid(dialect=asked.dialect, **asked.values)
+    if len(settings) > 1:
+        raise ParameterError("`generate` draws one setting", f"{len(settings)}", "`poise sweep` draws several")
+    engine = load(model, asked)
+    options = options_of(asked, 1)
+    options["max_tokens"] = asked.max_tokens or MAX_TOKENS
+    plan = poise.plan(engine, prompt, settings, study=asked.study, baselines=False, **options)
+    if announced(plan, asked):
+        return
+    with drawn(engine, prompt, settings, plan, options, baselines=False) as study:
+        completions = [c for c in study.completions(params=settings[0]) if _answers(c, plan, options)]
+        if asked.as_json:
+            show_json(Generated(study=str(study.path), completions=[completion_record(c) for c in completions]))
+            return
+    for completion in completions:
+        show_heading(f"{settings[0].label}, draw {completion.request.draw}")
+        show(completion.text.strip("\n"))
+    show(f"\nNext: poise sweep {shlex.quote(model)} {shlex.quote(prompt)} --temperature 0.3,0.5,0.9")
+
+
+@with_drawing_flags
+def sweep(
+    model: Model,
+    asked: Drawing,
+    prompt: MaybePrompt = None,
+    files: Files = [],  # noqa: B006  Typer copies it
+    no_baselines: NoBaselines = False,
+) -> None:
+    """Draw prompts under several settings and keep every text.
+
+    The same command resumes; more draws, settings or prompts draw only what is missing.
+    """
+    if (prompt is None) == (not files):
+        given = "both" if files else "neither"
+        raise UsageError("A sweep takes a prompt or use cases (-f)", given, 'For example: poise sweep smollm2 "Hello"')
+    settings = poise.grid(dialect=asked.dialect, **asked.values)
+    prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
+    engine = load(model, asked)
+    options = options_of(asked, SWEEP_DRAWS)
+    plan = poise.plan(engine, prompts, settings, study=asked.study, baselines=not no_baselines, **options)
+    if announced(plan, asked):
+        return
+    with drawn(engine, prompts, settings, plan, options, baselines=not no_baselines) as study:
+        if asked.as_json:
+            show_json(swept_record(study, plan))
+            return
+        show_result(study, plan)
+    naming = "" if asked.study is None else f" --study {shlex.quote(asked.study)}"
+    show(f"\nNext: poise measure{naming}")
+
+
+def load(model: str, asked: Drawing) -> Engine:
+    """The engine, with a word to whoever watches: a first fetch takes a while."""
+    if sys.stderr.isatty():
+        tell(f"Loading {model} …")
+    return poise.load(model, dtype=asked.dtype, device=asked.device, trust_remote_code=asked.trust_remote_code)
+
+
+def options_of(asked: Drawing, draws: int) -> DrawOptions:
+    """What the user said about drawing; what they left out is left to the use case and its defaults.
+
+    Args:
+        asked: the flags.
+        draws: texts per prompt and setting where the user did not say.
+    """
+    options: DrawOptions = {"draws": draws if asked.draws is None else asked.draws, "seed": asked.seed}
+    if asked.max_tokens is not None:
+        options["max_tokens"] = asked.max_tokens
+    if asked.min_tokens is not None:
+        options["min_tokens"] = asked.min_tokens
+    if asked.stop:
+        options["stop"] = tuple(asked.stop)
+    if asked.chat is not None:
+        options["chat"] = asked.chat
+    if asked.system is not None:
+        options["system"] = asked.system
+    return options
+
+
+def announced(plan: Plan, asked: Drawing) -> bool:
+    """Show the plan; True where nothing else is to be done."""
+    if not asked.dry_run:
+        tell(str(plan))
+        return False
+    if asked.as_json:
+        show_json(plan_record(plan))
+    else:
+        show(f"{plan}\n\nNext: the same without --dry-run")
+    return True
+
+
+@contextlib.contextmanager
+def drawn(
+    engine: Engine,
+    prompts: Given | Sequence[Given],
+    settings: Sequence[SamplingParams],
+    plan: Plan,
+    options: DrawOptions,
+    *,
+    baselines: bool,
+) -> Iterator[Study]:
+    """Draw what a plan says, with progress; gives the study, open.
+
+    Ctrl-C ends it with exit code 130: everything that was finished is kept.
+    """
+    with warnings.catch_warnings(record=True) as caught, Meter(plan.max_new_tokens) as meter:
+        warnings.simplefilter("always")
+        try:
+            study = poise.sweep(
+                engine, prompts, settings, study=plan.study, baselines=baselines, progress=meter, **options
+            )
+        except KeyboardInterrupt:
+            kept = f"{meter.done:,} of {meter.total:,} texts were drawn and are kept in {plan.study}"
+            tell(f"Interrupted: {kept}.\nThe same command draws the rest.")
+            raise typer.Exit(130) from None
+    for warning in caught:
+        if str(warning.message) not in plan.notes:
+            tell(f"Note: {warning.message}")
+    with study:
+        yield study
+
+
+def show_result(study: Study, plan: Plan) -> None:
+    """What was drawn and what it cost, and the first text of each setting."""
+    summary = study.last_sweep
+    if summary is not None:
+        saved = "" if summary.shared is None else f"; sharing saved {summary.shared:.0%} of {summary.tokens:,} steps"
+        show(f"{summary.drawn:,} texts drawn, {summary.reused:,} reused{saved}. Kept in {study.path}")
+    if plan.trials:
+        show(f"\n{clip(plan.prompts[0].shown, _SNIPPET)}")
+    for trial in plan.trials[:_SHOWN]:
+        also = f" ({', '.join(trial.names)})" if trial.names else ""
+        show_heading(trial.label + also)
+        for completion in study.completions(plan.use_cases[0], trial.params, with_logprobs=False):
+            if completion.request.prompt == plan.prompts[0] and completion.request.seed == plan.seed:
+                show(clip(completion.text, _SNIPPET))
+                break
+    if len(plan.trials) > _SHOWN:
+        show(f"and {len(plan.trials) - _SHOWN:,} settings more")
+
+
+def completion_record(completion: Completion) -> CompletionRecord:
+    """A completion as JSON."""
+    request = completion.request
+    return CompletionRecord(
+        prompt=request.prompt.shown, use_case=request.prompt.use_case, draw=request.draw, seed=request.seed,
+        params=params_record(request.params), text=completion.text, thinking=completion.thinking,
+        token_ids=list(completion.token_ids), logprobs=list(completion.logprobs),
+        finish_reason=completion.finish_reason,
+    )  # fmt: skip
+
+
+def swept_record(study: Study, plan: Plan) -> Swept:
+    """What a sweep did, as JSON: the trials of its use cases, all their completions counted."""
+    summary = study.last_sweep
+    assert summary is not None, "a sweep that ends is logged"
+    trials = [
+        TrialRecord(use_case=case, params=params_record(t.params), names=list(t.names), n=study.count(case, t.params))
+        for case in plan.use_cases
+        for t in plan.trials
+    ]
+    return Swept(study=str(study.path), trials=trials, drawn=summary.drawn, reused=summary.reused, rows=summary.rows)
+
+
+def plan_record(plan: Plan) -> PlanRecord:
+    """A plan as JSON."""
+    return PlanRecord(
+        study=str(plan.study), model=plan.model, use_cases=list(plan.use_cases), prompts=len(plan.prompts),
+        settings=[params_record(t.params) for t in plan.trials], draws=plan.draws, seed=plan.seed, total=plan.total,
+        reused=plan.reused, missing=plan.missing, max_new_tokens=plan.max_new_tokens, seconds=plan.seconds,
+        notes=list(plan.notes),
+    )  # fmt: skip
+
+
+def _answers(completion: Completion, plan: Plan, options: DrawOptions) -> bool:
+    """Whether a completion of the study is one of those just asked for."""
+    request = completion.request
+    return (
+        request.prompt == plan.prompts[0]
+        and request.seed == options["seed"]
+        and request.draw < options["draws"]
+        and request.max_tokens == options["max_tokens"]
+        and request.min_tokens == options.get("min_tokens", 0)
+        and request.stop == options.get("stop", ())
+    )

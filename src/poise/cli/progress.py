@@ -1,0 +1,79 @@
+"""A line on stderr while texts are drawn: share, rate, remaining time."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+class Counts(Protocol):
+    """What the line reads: the draw loop's tally."""
+
+    tokens: int
+
+
+class Meter:
+    """Progress for a person who watches; silent where stderr is no terminal.
+
+    The draw loop's tally changes while it works, so that the line moves before the first text is finished.
+
+    Args:
+        max_new_tokens: of everything that is to be drawn, at most.
+        label: what is being drawn.
+    """
+
+    def __init__(self, max_new_tokens: int, label: str = "drawing") -> None:
+        self.done, self.total = 0, 0
+        self._tally: Counts | None = None
+        self._label, self._most = label, max(1, max_new_tokens)
+        self._start = time.monotonic()
+        console = Console(stderr=True)
+        self._live = Live(get_renderable=self._line, console=console, refresh_per_second=4, transient=True)
+        self._watched = console.is_terminal
+
+    def __enter__(self) -> Meter:
+        self._start = time.monotonic()
+        if self._watched:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._watched:
+            self._live.stop()
+
+    def __call__(self, done: int, total: int, tally: Counts) -> None:
+        """Note that `done` of `total` texts are drawn."""
+        self.done, self.total, self._tally = done, total, tally
+
+    @property
+    def share(self) -> float:
+        """Share of the work that is done, 0 to 1: by texts or by tokens, whichever is further."""
+        tokens = self._tally.tokens if self._tally else 0
+        return max(self.done / self.total if self.total else 0.0, min(1.0, tokens / self._most))
+
+    def said(self) -> str:
+        """Texts, rate and remaining time in words."""
+        seconds = time.monotonic() - self._start
+        tokens = self._tally.tokens if self._tally else 0
+        said = f"{self.done:,}/{self.total:,} texts"
+        if tokens and seconds > 0.5:
+            said += f"  {tokens / seconds:,.0f} tokens/s  {_clock(seconds * (1 - self.share) / self.share)} left"
+        return said
+
+    def _line(self) -> RenderableType:
+        line = Table.grid(padding=(0, 1))
+        line.add_row(Text(self._label), ProgressBar(total=1, completed=self.share, width=30), Text(self.said()))
+        return line
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

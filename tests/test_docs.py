@@ -1,0 +1,93 @@
+"""The documentation is run or generated: nothing in it can rot unseen."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import poise
+from poise import cli
+from poise.params import PARAMETERS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+MARKDOWN = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES]
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_script", ROOT / "scripts" / "docs.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def commands(path: Path) -> list[str]:
+    """Every `poise …` line of a page's shell blocks, a leading `$ ` left out."""
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("poise ")]
+
+
+def test_generated_pages_are_fresh() -> None:
+    stale = [str(p.name) for p, text in generator().pages().items() if p.read_text(encoding="utf-8") != text]
+    assert not stale, "run `make docs`"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_every_command_in_the_docs_runs(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the fake engine, page by page, in order; the commands of one page build on each other."""
+    monkeypatch.setenv("POISE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    lines = commands(path)
+    if path.name == "commands.md":  # each stands for itself there: give those that read something to read
+        assert cli.run(shlex.split("sweep fake 'Once upon a time' --temperature 0.3,0.9 --draws 8")) == 0
+    for line in lines:
+        words = ["fake" if w in ("smollm2", "hf:gpt2") else w for w in shlex.split(line, comments=True)[1:]]
+        if words[0] == "demo":
+            words += ["--model", "fake", "--no-open"]
+        code = cli.run(words)
+        assert code == 0, f"{line}\n{capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize("path", MARKDOWN, ids=lambda p: p.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+        if not target.startswith("https://"):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_every_command_parameter_and_metric_is_documented() -> None:
+    everything = "\n".join(p.read_text(encoding="utf-8") for p in PAGES)
+    names = [f"## poise {c.words}\n" for c in cli.COMMANDS]
+    names += [f"## {n}\n" for n in [*PARAMETERS, *poise.METRICS]]
+    assert [n for n in names if n not in everything] == []
+
+
+def test_every_dependency_has_its_line() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    names = {n.lower() for n in re.findall(r'^\s*"([A-Za-z][\w-]*)[=<>\[]', pyproject, re.MULTILINE)}
+    names |= {n.lower() for n in re.findall(r'[\[ ]"([A-Za-z][\w-]*)[=<>]', pyproject)} - {"poise"}
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").lower()
+    assert {n for n in names if f"**{n}**" not in page} == set()
+
+
+def test_the_example_of_every_command_is_its_own() -> None:
+    for command in cli.COMMANDS:
+        assert command.example.startswith(f"poise {command.words}")
+
+
+def test_committed_text_names_no_machine() -> None:
+    """No path of a machine, no host of a package registry."""
+    banned = re.compile(r"/(work|root|farm)/|://[a-z.-]*(pypi|hosted|npm|debian)")
+    for path in [*MARKDOWN, ROOT / "Makefile", ROOT / "pyproject.toml"]:
+        assert not banned.search(path.read_text(encoding="utf-8")), path.name
