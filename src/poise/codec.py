@@ -65,6 +65,11 @@ def pack_prompt(prompt: Prompt) -> str:
     return canonical(prompt_record(prompt))
 
 
+def pack_asked(prompt: Prompt) -> str:
+    """What a prompt asks as JSON, without its answers and reference."""
+    return canonical([prompt.text, [[m.role, m.content] for m in prompt.messages]])
+
+
 def unpack_prompt(stored: str) -> Prompt:
     """The inverse of `pack_prompt`."""
     record = json.loads(stored)

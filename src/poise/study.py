@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -14,8 +16,9 @@ from poise.errors import StudyError
 from poise.ledger import PLACES_NOW, Ledger, SweepSummary
 from poise.params import SamplingParams
 from poise.places import latest_study as latest_study
-from poise.records import Completion, Fingerprint, Request
+from poise.records import Completion, Fingerprint, Prompt, Request
 
+LONE = Prompt().use_case  # where prompts without a use case go
 _CHUNK = 500  # keys looked up at once
 _FIND = {
     "input": (
@@ -37,6 +40,25 @@ _ADD = """
         finish_reason, text, thinking, token_ids, logprobs
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?)
 """
+
+
+def default_path(fingerprint: Fingerprint, prompts: Sequence[Prompt]) -> Path:
+    """Where a sweep keeps its study when no path is given: the same command comes back to the same file.
+
+    Args:
+        fingerprint: of the engine.
+        prompts: as they are asked. A use case counts by its name, so that it may grow.
+
+    Returns:
+        A path in `places.studies_folder()`; nothing is made there.
+    """
+    cases = list(dict.fromkeys(p.use_case for p in prompts))
+    lone = [codec.pack_asked(p) for p in prompts if p.use_case == LONE]
+    said = codec.canonical([fingerprint.deciding(), cases, lone])
+    shown = [p.shown if p.use_case == LONE else p.use_case for p in prompts[:1]]
+    words = re.findall("[a-z0-9]+", " ".join([Path(fingerprint.model).name, *shown]).lower())
+    name = "-".join([*words, ""])[:48].rstrip("-")
+    return places.studies_folder() / f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:10]}.db"
 
 
 class _Ids(NamedTuple):
