@@ -139,12 +139,13 @@ class _Loop:
 
     def _draw(self, nodes: list[Node], logits: Logits) -> Iterator[Completion]:
         """Draw every strand's next token; finish those that end, queue the rest as children."""
-        owners, strands, tokens = self._tokens(nodes, logits)
         with self._time("law"):
-            chosen = self.engine.law.take(logits, owners, tokens)
             normal = self.engine.law.normaliser(logits)
         if not np.all(np.isfinite(normal)):
             raise _no_numbers(nodes[int(np.flatnonzero(~np.isfinite(normal))[0])])
+        owners, strands, tokens = self._tokens(nodes, logits)
+        with self._time("law"):
+            chosen = self.engine.law.take(logits, owners, tokens)
         self.tally.tokens += len(tokens)
         going: dict[tuple[int, int], Child] = {}
         for b, strand, token, logit in zip(owners, strands, tokens, chosen, strict=True):
