@@ -183,13 +183,13 @@ def compare(
         use_case: one of the study's; None for all that hold both trials.
 
     Returns:
-        Comparisons, a Sequence that prints as a table.
+        A Sequence that prints as a table.
 
     Raises:
         StudyError: no such trial or use case, or a and b are the same.
         MetricError: an unknown metric, or one that needs answers where no prompt has any.
 
-    Source: tests and intervals: see `poise.stats`.
+    Source: see `poise.stats`.
     """
     cases = study.use_cases() if use_case is None else [use_case]
     first, second = _two_trials(study.trials(use_case), a, b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,7 @@ def distinct_2(group: Sequence[Completion], context: Context) -> float | None:
     long = [c.content_ids[:size] for c in group if len(c.content_ids) >= size]
     if len(long) < texts:
         return None
-    holders = Counter(pair for ids in long for pair in set(n_grams(ids, 2)))
+    holders = Counter(itertools.chain.from_iterable(set(n_grams(ids, 2)) for ids in long))
     return expected_distinct(holders.values(), len(long), texts) / (texts * (size - 1))
 
 

@@ -62,6 +62,8 @@ def find_loop(items: Sequence[Hashable], least: int = MIN_LOOP) -> Loop | None:
     >>> find_loop("once upon a time, " + "and on, " * 4)
     Loop(onset=17, period=8, repeats=4.125)
     """
+    if not items or items.count(items[-1]) < MIN_REPEATS:
+        return None  # the last item of a loop is in each of its rounds: most texts need no closer look
     reverse = items[::-1]
     failure, k = [0] * (len(reverse) + 1), 0
     longest, its_period = 0, 0
@@ -102,7 +104,7 @@ def compression_ratio(completion: Completion, context: Context) -> float | None:
     return size / len(zlib.compress(raw[:size], ZLIB_LEVEL))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=1024)
 def _loop(ids: tuple[int, ...]) -> Loop | None:
     """Three metrics ask for the same loop, one after the other."""
     return find_loop(ids)

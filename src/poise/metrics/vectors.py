@@ -61,14 +61,10 @@ def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
     """Mean word vector of each text, (len(texts), 256); a text's value does not depend on its neighbours."""
     tokenizer, table = _model()
     encodable = [t.encode("utf-8", "replace").decode("utf-8") for t in texts]
-    ids = [e.ids for e in tokenizer.encode_batch(encodable, add_special_tokens=False)]
     means = np.zeros((len(texts), table.shape[1]), dtype=np.float32)
-    filled = np.array([i for i, found in enumerate(ids) if found], dtype=np.int64)
-    if len(filled):
-        counts = np.array([len(ids[i]) for i in filled])
-        flat = np.minimum(np.concatenate([ids[i] for i in filled]), len(table) - 1)
-        sums = np.add.reduceat(table[flat], np.concatenate([[0], counts.cumsum()[:-1]]), axis=0)
-        means[filled] = sums / counts[:, None]
+    for row, found in enumerate(tokenizer.encode_batch_fast(encodable, add_special_tokens=False)):
+        if found.ids:
+            means[row] = table[np.minimum(found.ids, len(table) - 1)].mean(axis=0)
     return means
 
 
