@@ -142,10 +142,13 @@ def build(kind: str, directory: Path, **changes: Any) -> Path:
 
 
 def _spread(model: torch.nn.Module) -> None:
-    """Give zeros and ones (biases, norms) random values too: a step that forgets one must show."""
+    """Give zeros and ones (biases, norms, the pad token) random values too: a step that forgets one must show."""
     for name, weight in model.named_parameters():
         if weight.ndim == 1:
             torch.nn.init.normal_(weight, mean=weight[0].item() if "norm" in name or "ln_" in name else 0.0, std=0.1)
+    for part in model.modules():
+        if isinstance(part, torch.nn.Embedding) and part.padding_idx is not None:
+            torch.nn.init.normal_(part.weight[part.padding_idx], std=0.2)
 
 
 def tokenizer(kind: str) -> transformers.PreTrainedTokenizerFast:
