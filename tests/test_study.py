@@ -68,6 +68,14 @@ def test_a_completion_comes_back_exactly(
         assert [c.logprobs for c in study.completions(with_logprobs=False)] == [()]
 
 
+@pytest.mark.parametrize("text", ["\ud800", "a\x00b", "\udfff\x00\ud83d", "\u202e\x1b[31m", "e\u0301é", "😀\r\n"])
+def test_hostile_text_comes_back_exactly(study: Study, text: str) -> None:
+    prompt = Prompt(text, answers=(text,), reference=text)
+    given = Completion(ask(prompt, stop=(text,)), text, (1,), (-1.0,), "stop", thinking=text)
+    study.add(given)
+    assert list(study.completions()) == [given]
+
+
 @given(
     params=st.builds(
         SamplingParams,
@@ -174,6 +182,15 @@ def test_a_named_use_case_is_read_as_last_asked(study: Study) -> None:
     assert [c.request.prompt.text for c in study.completions("story", everything=True)] == ["old", "kept"]
     study.expect([ask(old), ask(kept)], whole={"story"})
     assert study.count("story") == 2
+
+
+def test_what_was_rolled_back_is_asked_anew(study: Study) -> None:
+    """The second use case has a name that no file can hold: nothing of this call is written."""
+    with pytest.raises(StudyError, match="valid Unicode"):
+        study.expect([ask(Prompt("hi", use_case="story")), ask(Prompt("hi", use_case="\ud800"))])
+    assert study.use_cases() == []
+    study.add(answer(ask(Prompt("hi", use_case="story"))))
+    assert [c.request.prompt.text for c in study.completions("story")] == ["hi"]
 
 
 def test_a_prompt_is_read_under_the_limits_it_was_last_asked_with(study: Study) -> None:

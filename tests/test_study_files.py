@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -250,6 +251,38 @@ def test_a_study_held_by_another_process_is_waited_for_then_an_error(
     holder.execute("COMMIT")
     holder.close()
     Study.open(study.path).close()
+
+
+def test_a_new_file_that_another_process_is_looking_at_is_waited_for(tmp_path: Path) -> None:
+    holder = sqlite3.connect(tmp_path / "s.db", isolation_level=None, check_same_thread=False)
+    holder.execute("CREATE TABLE later (x)")
+    holder.execute("DROP TABLE later")
+    holder.execute("BEGIN")
+    holder.execute("SELECT * FROM sqlite_master").fetchall()
+    release = threading.Timer(0.3, lambda: holder.execute("COMMIT"))
+    release.start()
+    Study.open(tmp_path / "s.db").close()
+    release.join()
+    holder.close()
+
+
+def test_processes_that_switch_a_new_file_to_its_log_at_once_try_again(tmp_path: Path) -> None:
+    """SQLite then refuses one of them without waiting (2 of 240 openings, four at a time), so we wait ourselves."""
+    holder = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    late = sqlite3.connect(tmp_path / "s.db", isolation_level=None, timeout=0)
+    tries = []
+
+    def act() -> None:
+        tries.append(True)
+        if len(tries) == 3:
+            holder.execute("COMMIT")
+        late.execute("PRAGMA journal_mode = WAL")
+
+    database._patiently(act)
+    assert len(tries) == 3
+    late.close()
+    holder.close()
 
 
 WRITER = """
