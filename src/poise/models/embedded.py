@@ -77,7 +77,7 @@ def _wheel(directory: Path) -> Path:
 def _why(said: str) -> str:
     """What of pip's output names the cause: a broken connection, else its last error."""
     if broken := re.findall(r"after connection broken by '(.*?)'?: /", said):
-        return "no connection: " + broken[-1].rpartition(">: ")[2].rstrip("')")
+        return "no connection: " + str(broken[-1]).rpartition(">: ")[2].rstrip("')")
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:") and line != "ERROR: Exception:"]
     return (errors or lines or ["no message"])[-1]
