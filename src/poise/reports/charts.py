@@ -105,7 +105,7 @@ def _datum(row: Measurement, axis: Axis, anchors: Mapping[str, str]) -> dict[str
 def _domain(rows: Sequence[Measurement], unit: str) -> tuple[float, float]:
     ends = [v for r in rows for v in (r.mean, r.low, r.high) if v is not None]
     if unit in PERCENT_UNITS and min(ends) >= 0:
-        return 0.0, 1.0
+        return 0.0, next(top for top in (0.1, 0.25, 0.5, 1.0, float("inf")) if max(ends) <= top)
     low, high = min(ends), max(ends)
     room = 0.08 * (high - low) or 0.08 * abs(high) or 1.0
     return (0.0 if 0 <= low < 0.35 * high else low - room), high + room

@@ -255,8 +255,9 @@ def _result(
         return ClaimResult(claim, use_case, "not measured", reason=f"It needs the temperatures {wanted}.")
     blind = [x.metric for x in claim.expected if x.metric not in measured]
     if blind:
-        status: Status = "cannot be judged" if claim.beyond else "not measured"
-        return ClaimResult(claim, use_case, status, reason=f"There are no data for {blind[0]}.")
+        if claim.beyond:
+            return ClaimResult(claim, use_case, "cannot be judged")
+        return ClaimResult(claim, use_case, "not measured", reason=f"There are no data for {blind[0]}.")
     found = tuple(evidence[claim.key, i] for i in range(len(claim.expected)))
     return ClaimResult(claim, use_case, _status(claim, found), found)
 

@@ -70,10 +70,7 @@ class Evidence:
     @property
     def scope(self) -> str:
         """What the numbers speak of."""
-        c = self.comparison
-        if c.scope == "use_case":
-            return f"{count(c.n_prompts, 'prompt')}, speaking of prompts like these"
-        return f"{count(c.n_prompts, 'prompt')}; this holds for {'it' if c.n_prompts == 1 else 'them'} only"
+        return scope_of([self])
 
     @property
     def pairs(self) -> str:
@@ -108,6 +105,27 @@ def weigh(
         )
         for c, p in zip(comparisons, corrected, strict=True)
     ]
+
+
+def scope_of(evidence: Sequence[Evidence]) -> str:
+    """What the numbers of several comparisons speak of, said once.
+
+    Args:
+        evidence: at least one.
+
+    Returns:
+        Numbers of prompts, and what follows for other prompts.
+    """
+    spans = []
+    for scope, follows in _FOLLOWS.items():
+        counts = sorted({e.comparison.n_prompts for e in evidence if e.comparison.scope == scope} - {0})
+        if counts:
+            most = count(counts[-1], "prompt")
+            spans.append(f"{most if len(counts) == 1 else f'{counts[0]} to {most}'}, {follows}")
+    return "; ".join(spans)
+
+
+_FOLLOWS = {"use_case": "speaking of prompts like these", "prompt": "which says nothing of other prompts"}
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from poise.reports.axes import Contrast, value_of
-from poise.reports.evidence import Evidence
+from poise.reports.evidence import Evidence, scope_of
 
 
 class Wording(NamedTuple):
@@ -31,7 +31,9 @@ HEADLINES: Mapping[str, Wording] = {
         "Difference between draws", "differ more from draw to draw", "differ less from draw to draw"
     ),
     "nll": Wording("Surprise per token", "use words the model finds less likely", "use words the model finds likelier"),
-    "relevance": Wording("Closeness to the prompt", "stay closer to the prompt", "drift away from the prompt"),
+    "relevance": Wording(
+        "Closeness to the prompt", "stay closer to the prompt’s words", "stray further from the prompt’s words"
+    ),
     "exact_match": Wording("Right answers", "give more right answers", "give fewer right answers"),
 }
 # Two metrics of one thing: where both agree, one clause is enough; the table has both.
@@ -76,8 +78,7 @@ def open_with(contrast: Contrast, evidence: Sequence[Evidence]) -> Opening:
         plain = sentence = f"From {ends} no difference was detected."
     else:
         plain = sentence = f"Too little was drawn to say what changes from {ends}."
-    scopes = list(dict.fromkeys(e.scope for e in evidence if e.comparison.n_pairs))
-    return Opening(contrast, sentence, plain, tuple(evidence), "; ".join(scopes))
+    return Opening(contrast, sentence, plain, tuple(evidence), scope_of(evidence))
 
 
 def noun(metric: str) -> str:

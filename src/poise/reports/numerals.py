@@ -31,8 +31,7 @@ def difference(value: float, unit: str) -> str:
     >>> difference(-0.584, "share"), difference(0.25, "nats")
     ('−58 points', '+0.25')
     """
-    text = points(value) + " points" if unit in PERCENT_UNITS else _signed(_plain(value))
-    return text if value < 0 else f"+{text}"
+    return with_sign(value, unit) + (" points" if unit in PERCENT_UNITS else "")
 
 
 def interval(low: float | None, high: float | None, unit: str, *, of_difference: bool = False) -> str:
@@ -45,8 +44,17 @@ def interval(low: float | None, high: float | None, unit: str, *, of_difference:
         return ""
     if not of_difference:
         return f"[{figure(low, unit)}, {figure(high, unit)}]"
-    write = points if unit in PERCENT_UNITS else lambda v: _signed(_plain(v))
-    return "[" + ", ".join(write(v) if v < 0 else f"+{write(v)}" for v in (low, high)) + "]"
+    return f"[{with_sign(low, unit)}, {with_sign(high, unit)}]"
+
+
+def with_sign(value: float, unit: str) -> str:
+    """A difference's number with its sign, of shares in points; zero has none.
+
+    >>> with_sign(0.25, "nats"), with_sign(-0.5, "share"), with_sign(0.0, "nats")
+    ('+0.25', '−50', '0')
+    """
+    text = points(value) if unit in PERCENT_UNITS else _signed(_plain(value))
+    return f"+{text}" if value > 0 else text
 
 
 def points(share: float) -> str:
@@ -75,7 +83,7 @@ def _plain(value: float) -> str:
         return f"{value:.0f}"
     if size >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 0.1 or size == 0 else f"{value:.2g}"
+    return f"{value:.2f}" if size >= 0.1 else f"{value:.2g}"
 
 
 def _signed(text: str) -> str:
