@@ -117,8 +117,8 @@ def _show_first(engine: Engine, part: Part, kept: Path) -> None:
 def _draw(engine: Engine, part: Part, kept: Path) -> tuple[int, int]:
     """Draw one part with its baselines. Returns how many texts were drawn and how many reused."""
     plan = poise.plan(engine, part.case, part.settings, study=kept, **part.options)
-    said = f"{part.case.name}: {len(plan.prompts)} prompts × {len(plan.trials)} settings × {part.draws} draws, {plan.missing:,} texts to draw"
-    tell(f"{said}, at most {plan.max_new_tokens:,} tokens")
+    size = f"{len(plan.prompts)} × {len(plan.trials)} × {part.draws} (prompts × settings × draws)"
+    tell(f"{part.case.name}: {size}, {plan.missing:,} texts to draw, at most {plan.max_new_tokens:,} tokens")
     with drawn(engine, part.case, part.settings, plan, part.options, baselines=True):
         return plan.missing, plan.reused
 

@@ -45,7 +45,7 @@ def generate(model: Model, prompt: OnePrompt, asked: Drawing) -> None:
         raise ParameterError("`generate` draws one setting", f"{len(settings)}", "`poise sweep` draws several")
     engine = load(model, asked)
     options = options_of(asked, 1)
-    options["max_tokens"] = asked.max_tokens or MAX_TOKENS
+    options["max_tokens"] = MAX_TOKENS if asked.max_tokens is None else asked.max_tokens
     plan = poise.plan(engine, prompt, settings, study=asked.study, baselines=False, **options)
     if announced(plan, asked):
         return

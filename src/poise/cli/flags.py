@@ -109,9 +109,25 @@ def _flags() -> list[tuple[str, Any, Any]]:
     made.append(("pairs", Annotated[list[str], pairs], []))
     for name, kind, default, declared, panel, meaning in _DRAWING:
         shown = default not in (None, False, [])
-        option = typer.Option(*declared, help=meaning, rich_help_panel=panel, show_default=shown)
+        whole = kind in (int, int | None)
+        option = typer.Option(
+            *declared, help=meaning, rich_help_panel=panel, show_default=shown,
+            parser=_whole(declared[0]) if whole else None, metavar="N" if whole else None,
+        )  # fmt: skip
         made.append((name, Annotated[kind, option], default))
     return made
+
+
+def _whole(name: str) -> Callable[[str | int], int]:
+    """A reader of whole numbers that says what it got."""
+
+    def read(text: str | int) -> int:
+        try:
+            return int(text)
+        except ValueError:
+            raise UsageError(f"{name} takes a whole number", repr(text), f"For example {name} 8") from None
+
+    return read
 
 
 def _collect(given: dict[str, Any]) -> Drawing:
