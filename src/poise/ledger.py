@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from poise import codec
 from poise.database import Database, Row, damaged
@@ -14,7 +15,6 @@ from poise.errors import ParameterError, PoiseError, StudyError
 from poise.params import SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request, Trial
 
-T = TypeVar("T")
 PLACES_NOW = "SELECT input, limits, record FROM current_prompts WHERE use_case = ? ORDER BY place"
 _PLACES_EVER = """
     SELECT p.input, p.limits, p.record FROM prompts p JOIN (
@@ -113,13 +113,15 @@ class Ledger:
     def last_sweep(self) -> SweepSummary | None:
         """What the newest finished sweep did; None before the first."""
         rows = self._db.rows("SELECT summary FROM sweeps ORDER BY id DESC LIMIT 1")
-        return self._decoded(lambda: SweepSummary(**json.loads(rows[0][0]))) if rows else None
+        with self._decoding():
+            return SweepSummary(**json.loads(rows[0][0])) if rows else None
 
     @property
     def seen_rate(self) -> float | None:
         """Tokens a second of the newest sweep that drew anything; None before the first."""
         for (record,) in self._db.rows("SELECT summary FROM sweeps ORDER BY id DESC LIMIT 100"):
-            summary = self._decoded(lambda r=record: SweepSummary(**json.loads(r)))
+            with self._decoding():
+                summary = SweepSummary(**json.loads(record))
             if summary.drawn and summary.seconds > 0:
                 return float(summary.tokens / summary.seconds)
         return None
@@ -130,7 +132,8 @@ class Ledger:
             "SELECT record, seen_at, (SELECT COUNT(*) FROM completions c WHERE c.provenance = p.id)"
             " FROM provenance p ORDER BY id"
         )
-        return self._decoded(lambda: [Provenance(json.loads(r), at, n) for r, at, n in rows])
+        with self._decoding():
+            return [Provenance(json.loads(record), at, n) for record, at, n in rows]
 
     def use_cases(self) -> list[str]:
         """Names, as first asked; prompts without a use case are under "prompt"."""
@@ -240,7 +243,9 @@ class Ledger:
                 for settings_id, law in settings:
                     if settings_id in asked:
                         rows = self._db.rows(read, (place.input_id, settings_id, place.limits_id))
-                        yield from self._decoded(lambda p=place, s=law, r=rows: [_completion(p, s, row) for row in r])
+                        with self._decoding():
+                            completions = [_completion(place, law, row) for row in rows]
+                        yield from completions
 
     def _places(self, use_case: str, query: str) -> list[Place]:
         limits = {i: rest for i, *rest in self._db.rows("SELECT id, max_tokens, min_tokens, stop FROM limits")}
@@ -248,15 +253,15 @@ class Ledger:
         for input_id, limits_id, record in self._db.rows(query, (use_case,)):
             ((blob,),) = self._db.rows("SELECT token_ids FROM inputs WHERE id = ?", (input_id,))
             most, least, stop = limits[limits_id]
-            prompt, ids, stops = self._decoded(
-                lambda r=record, b=blob, s=stop: (codec.unpack_prompt(r), codec.unpack_ids(b), tuple(json.loads(s)))
-            )
-            places.append(Place(input_id, limits_id, prompt, ids, most, least, stops))
+            with self._decoding():
+                prompt, ids = codec.unpack_prompt(record), codec.unpack_ids(blob)
+                places.append(Place(input_id, limits_id, prompt, ids, most, least, tuple(json.loads(stop))))
         return places
 
     def _settings(self) -> list[tuple[int, SamplingParams]]:
         rows = self._db.rows("SELECT id, record FROM settings")
-        known = self._decoded(lambda: [(i, codec.unpack_params(record)) for i, record in rows])
+        with self._decoding():
+            known = [(i, codec.unpack_params(record)) for i, record in rows]
         return sorted(known, key=lambda pair: codec.settings_order(pair[1]))
 
     def _counts(self) -> dict[tuple[str, int], int]:
@@ -282,13 +287,15 @@ class Ledger:
         newest = self._db.rows("SELECT record FROM provenance ORDER BY id DESC LIMIT 1")
         if not engine or not newest:
             return None
-        deciding, record = self._decoded(lambda: (json.loads(engine[0][0]), json.loads(newest[0][0])))
-        return self._decoded(lambda: Fingerprint(model=record.pop("model"), provenance=record, **deciding))
+        with self._decoding():
+            deciding, record = json.loads(engine[0][0]), json.loads(newest[0][0])
+            return Fingerprint(model=record.pop("model"), provenance=record, **deciding)
 
-    def _decoded(self, read: Callable[[], T]) -> T:
-        """What was stored, understood; a file that says something impossible is damaged."""
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        """What was stored is being understood; a file that says something impossible is damaged."""
         try:
-            return read()
+            yield
         except (ValueError, TypeError, KeyError, AttributeError, ParameterError) as error:
             raise damaged(self.path, f"{type(error).__name__}: {error}") from error
 
