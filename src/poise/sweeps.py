@@ -80,7 +80,7 @@ class Plan:
     def __str__(self) -> str:
         settings = [t.label + (f" ({', '.join(t.names)})" if t.names else "") for t in self.trials]
         more = [f"and {len(settings) - _SHOWN:,} more"] if len(settings) > _SHOWN else []
-        most = "at the rate of the first texts" if self.seconds is None else f"at most {_duration(self.seconds)}"
+        most = "known after the first texts" if self.seconds is None else f"at most {_duration(self.seconds)}"
         lines = [
             ("model", self.model),
             ("study", str(self.study)),
