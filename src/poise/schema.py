@@ -17,7 +17,7 @@ STATEMENTS = (
     """
     CREATE TABLE provenance (
         id INTEGER PRIMARY KEY,
-        record TEXT NOT NULL,           -- JSON: the model's name as the user wrote it, device, threads, library versions
+        record TEXT NOT NULL,           -- JSON: model as the user wrote it, device, threads, versions
         seen_at REAL NOT NULL           -- seconds since 1970, UTC
     )
     """,
