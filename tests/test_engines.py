@@ -1,0 +1,237 @@
+"""Engines on tiny models of seven architectures: exact, and equal to transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+import poise
+from poise.engines import certificates, hf, llama, local_session
+from poise.engines.conformance import EngineConformance
+from poise.engines.fake import FakeEngine
+from poise.engines.hf_stock import StockStep
+from poise.engines.local import LocalEngine, baselines
+from poise.engines.slots import BLOCK, LayerShape, Slots
+from poise.errors import EngineError, ModelError, PromptError
+from poise.params import SamplingParams
+from poise.records import Message, Prompt, Request
+
+KINDS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3")
+OURS = {"llama", "qwen2", "qwen3"}  # mistral has a window here
+Folder = Callable[[str], Path]
+
+
+class TestFake(EngineConformance):
+    """The fake engine holds what every engine must."""
+
+    @pytest.fixture(scope="class")
+    def engine(self) -> FakeEngine:
+        return FakeEngine()
+
+
+@pytest.mark.parametrize("engine", [(k, d) for k in KINDS for d in ("float32", "bfloat16")], indirect=True, ids=str)
+class TestTiny(EngineConformance):
+    """So do tiny models of every architecture, in both dtypes."""
+
+    replays = 10
+    max_tokens = 24  # past the windows of 16 and past a block
+
+    @pytest.fixture(scope="class")
+    def engine(self, request: pytest.FixtureRequest, tiny_model: Folder) -> LocalEngine:
+        kind, dtype = request.param
+        return poise.load(f"hf:{tiny_model(kind)}", dtype=dtype)  # type: ignore[return-value]
+
+
+@pytest.fixture
+def pairs(request: pytest.FixtureRequest, tiny_model: Folder) -> tuple[LocalEngine, transformers.PreTrainedModel]:
+    folder = tiny_model(request.param)
+    engine = poise.load(f"hf:{folder}", dtype="float32")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return engine, model  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("pairs", KINDS, indirect=True)
+def test_greedy_equals_transformers_generate(pairs: tuple[LocalEngine, transformers.PreTrainedModel]) -> None:
+    """80 tokens in float32: past sliding windows of 16 and past the first block of the cache."""
+    engine, model = pairs
+    prompt = Prompt("Once upon a time, in a distant galaxy, the ship was old")
+    ids = engine.encode(prompt)
+    asked = Request(prompt, ids, SamplingParams(temperature=0), 0, 0, 80, 80)
+    ours = next(iter(engine.generate([asked]))).token_ids
+    theirs = model.generate(torch.tensor([ids]), do_sample=False, max_new_tokens=80, min_new_tokens=80, pad_token_id=0)
+    assert list(ours) == theirs[0, len(ids) :].tolist()
+
+
+@pytest.mark.parametrize("pairs", KINDS, indirect=True)
+def test_rows_of_several_lengths_equal_a_plain_forward(
+    pairs: tuple[LocalEngine, transformers.PreTrainedModel],
+) -> None:
+    engine, model = pairs
+    texts = ["a", "the ship was old and the crew was small", "to change one block is to change every block " * 3]
+    prompts = [engine.encode(Prompt(t)) for t in texts]
+    session = engine.session(200, 8)
+    rows, first = session.prefill(prompts)
+    tokens = [7, 11, 13]
+    _, logits = session.advance(rows, tokens)
+    for i, (ids, token) in enumerate(zip(prompts, tokens, strict=True)):
+        with torch.no_grad():
+            plain = model(torch.tensor([[*ids, token]])).logits[0]
+        assert torch.allclose(first[i], plain[-2], atol=2e-4)
+        assert torch.allclose(logits[i], plain[-1], atol=2e-4)
+
+
+@pytest.mark.parametrize("pairs", KINDS, indirect=True)
+def test_our_decoder_is_used_where_it_fits(pairs: tuple[LocalEngine, transformers.PreTrainedModel]) -> None:
+    engine, model = pairs
+    kind = model.config.model_type
+    path = engine.fingerprint.path
+    assert path.startswith("llama-inplace" if kind in OURS else "stock"), (kind, path)
+    assert engine.fingerprint.provenance["replay"] == "verified"
+
+
+def test_a_decoder_that_disagrees_is_not_used(tiny_model: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "read", lambda name: None)
+    monkeypatch.setattr(certificates, "write", lambda name, certificate: None)
+    monkeypatch.setattr(llama, "_turn", lambda x, cos, sin: x)  # forgets the positions
+    engine = poise.load(f"hf:{tiny_model('llama')}", dtype="float32")
+    assert engine.fingerprint.path.startswith("stock")
+
+
+def test_a_device_that_fails_its_self_test_is_marked(tiny_model: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "read", lambda name: None)
+    monkeypatch.setattr(certificates, "write", lambda name, certificate: None)
+    real = StockStep.__call__
+
+    def wobbly(self: StockStep, tokens: torch.Tensor, places: list, slots: Slots, pad: object) -> torch.Tensor:
+        return real(self, tokens, places, slots, pad) + 1e-3 * len(places)
+
+    monkeypatch.setattr(StockStep, "__call__", wobbly)
+    engine = poise.load(f"hf:{tiny_model('gpt2')}", dtype="float32")
+    assert engine.fingerprint.provenance["replay"] == "unverified"
+
+
+def test_padding_is_found_where_single_rows_differ(tiny_model: Folder) -> None:
+    """A step whose bits depend on a batch of one is padded to two rows."""
+    step = StockStep(transformers.AutoModelForCausalLM.from_pretrained(tiny_model("gpt2")).eval(), "eager")
+
+    class Lonely:
+        name, dtype, device, vocab_size = step.name, step.dtype, step.device, step.vocab_size
+        shapes, read = step.shapes, step.read
+
+        def __call__(self, tokens: torch.Tensor, places: list, slots: Slots, pad: object) -> torch.Tensor:
+            found = step(tokens, places, slots, lambda n: 32)
+            return found + (1e-3 if pad(len(places)) == 1 else 0)  # type: ignore[operator]
+
+    assert local_session.self_test(Lonely()) == (2, 1, True)
+
+
+def slots(count: int = 4) -> Slots:
+    made = Slots(count, BLOCK, torch.float32, torch.device("cpu"))
+    made.allocate([LayerShape(1, 2, 1, 2)])
+    return made
+
+
+def test_a_first_child_takes_its_parents_slot_and_others_copy() -> None:
+    store = slots()
+    parent = store.open(3)
+    store.keys[0][0, 0, :3] = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    one, two = store.extend([parent, parent])
+    assert store.places[one] == (0, 4)
+    assert store.places[two] == (1, 4)
+    assert torch.equal(store.keys[0][1, 0, :3], store.keys[0][0, 0, :3])
+
+
+def test_a_slot_is_used_again_once_nothing_living_lies_behind_the_parent() -> None:
+    store = slots(2)
+    parent = store.open(3)
+    (child,) = store.extend([parent])
+    store.drop([child])
+    (again,) = store.extend([parent])
+    assert store.places[again] == (0, 4)
+    store.drop([parent, again])
+    assert store.places[store.open(1)].slot == 0
+
+
+def test_untouched_storage_holds_no_nan() -> None:
+    assert torch.isfinite(slots().values[0]).all()
+
+
+def test_a_text_too_long_for_memory_is_refused(tiny_model: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = poise.load(f"hf:{tiny_model('gpt2')}", dtype="float32")
+    monkeypatch.setattr(local_session, "free_bytes", lambda device: 1000)
+    with pytest.raises(EngineError, match="free memory"):
+        engine.session(1024, 4)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        ("gpt5", {}, "hf:gpt5"),
+        ("fake:none", {}, "fake:none"),
+        ("fake", {"dtype": "float32"}, "Leave --dtype out"),
+        ("smollm2:x", {}, "written smollm2"),
+    ],
+)
+def test_unknown_models(spec: str, options: dict[str, str], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        poise.load(spec, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", [{"dtype": "int8"}, {"device": "abacus"}, {"device": "cuda:99"}])
+def test_unknown_dtypes_and_devices(option: dict[str, str], tiny_model: Folder) -> None:
+    with pytest.raises(ModelError, match=next(iter(option))):
+        poise.load(f"hf:{tiny_model('gpt2')}", **option)  # type: ignore[arg-type]
+
+
+def test_messages_go_through_the_template_and_need_one(tiny_model: Folder) -> None:
+    turns = Prompt(messages=(Message("user", "the ship"),))
+    engine = poise.load(f"hf:{tiny_model('qwen2')}")
+    assert isinstance(engine, LocalEngine)
+    rendered = engine.parts.codec.decode(engine.encode(turns), special=True)
+    assert rendered == "<|im_start|>user\nthe ship<|im_end|>\n<|im_start|>assistant\n"
+    with pytest.raises(PromptError, match="--text"):
+        poise.load(f"hf:{tiny_model('gpt2')}").encode(turns)
+
+
+def test_baselines_come_from_the_generation_config(tiny_model: Folder) -> None:
+    vendor = SamplingParams(temperature=0.6, top_p=0.95, top_k=20)
+    found = poise.load(f"hf:{tiny_model('qwen2')}").baselines
+    assert found == {"greedy": SamplingParams(temperature=0), "engine-default": vendor, "vendor": vendor}
+    assert set(poise.load(f"hf:{tiny_model('gpt2')}").baselines) == {"greedy", "engine-default"}
+    sampled = baselines({"do_sample": True, "temperature": 1.0})
+    assert sampled["engine-default"] == SamplingParams(top_k=50), "transformers samples with top_k 50"
+    assert "vendor" not in sampled
+
+
+@pytest.fixture
+def stock(embedded_files: object) -> LocalEngine:
+    return hf.make(embedded_files, dtype="float32", fast=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.model
+def test_the_embedded_model_through_both_decoders(stock: LocalEngine) -> None:
+    """In float32 our decoder and transformers' code write the same 40 greedy tokens."""
+    ours = poise.load("smollm2", dtype="float32")
+    prompt = Prompt("The capital of France is")
+    ids = ours.encode(prompt)
+    assert ids == stock.encode(prompt)
+    asked = Request(prompt, ids, SamplingParams(temperature=0), 0, 0, 40)
+    one, two = (next(iter(e.generate([asked]))) for e in (ours, stock))
+    assert ours.fingerprint.path != stock.fingerprint.path
+    assert one.token_ids == two.token_ids
+    assert one.text.startswith(" Paris")
+
+
+@pytest.mark.model
+def test_the_embedded_model_loads_without_transformers(embedded_files: object) -> None:
+    """A second load imports nothing of transformers: that alone would take longer than the model."""
+    import subprocess
+    import sys
+
+    poise.load("smollm2")
+    code = "import sys, poise; poise.load('smollm2'); sys.exit('transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
