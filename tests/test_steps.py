@@ -170,6 +170,21 @@ def test_boundaries_go_to_the_definition(monkeypatch: pytest.MonkeyPatch) -> Non
     assert np.isfinite(one(flat, SamplingParams(top_p=0.25))).sum() == 5000
 
 
+def test_rounding_at_a_boundary_is_that_of_the_definition() -> None:
+    """Logits exactly ln m below the top, and typical tokens equally far on both sides of the entropy.
+
+    Which way such a case falls hangs on the last bit, so the last bit has to be the definition's.
+    """
+    for temperature in (0.3, 0.7, 1.0, 3.0):
+        for gap in range(1, 30):
+            row = torch.tensor([20.0, 20.0 - gap, 20.0 - gap / 2])
+            check(row, SamplingParams(temperature=temperature, min_p=float(np.exp(-gap / temperature))))
+    halves = torch.log(torch.tensor([0.5, 0.125, 0.125, 0.125, 0.125], dtype=torch.float64))
+    for shift in np.linspace(-3, 3, 101):  # 1 bit and 3 bits, entropy 2 bits
+        for p in (0.3, 0.5, 0.6):
+            check(halves + shift, SamplingParams(typical_p=p))
+
+
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda c: c["id"])
 def test_golden(case: dict[str, Any]) -> None:
     """The engines' own vectors, through the fast form."""
