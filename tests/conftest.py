@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from poise.models import ModelFiles, cache_root, find
@@ -19,6 +20,9 @@ def pytest_configure() -> None:
     os.environ.setdefault("POISE_CACHE", str(cache_root()))
     # Nothing here asks the hub: its address is a closed port, for tests and for what they start.
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    # The same examples in every run, and no time limit on one: the machine may be busy.
+    hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+    hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session", autouse=True)
