@@ -17,7 +17,6 @@ from poise.measurements import (
     bounds_of,
     by_definition,
     choose_metrics,
-    left_out,
 )
 from poise.metrics.metric import CompletionMetric, Metric
 from poise.metrics.pairing import Pairs, pair, weighted
@@ -127,7 +126,7 @@ class Comparisons(Sequence[Comparison]):
 
     Args:
         found: the comparisons.
-        notes: what holds for all of a use case.
+        notes: use cases that could not be compared, and why.
     """
 
     def __init__(self, found: Iterable[Comparison], notes: Iterable[str] = ()) -> None:
@@ -150,10 +149,10 @@ class Comparisons(Sequence[Comparison]):
     def tables(self) -> list[Table]:
         """One table per use case."""
         cases = itertools.groupby(self, lambda c: c.use_case)
-        return [_table(name, list(found), self.notes) for name, found in cases]
+        return [_table(name, list(found)) for name, found in cases]
 
     def __str__(self) -> str:
-        return "\n\n".join([*(t.text() for t in self.tables())])
+        return "\n\n".join([*(t.text() for t in self.tables()), *self.notes])
 
     def __repr__(self) -> str:
         return f"<{len(self)} comparisons>"
@@ -199,7 +198,6 @@ def compare(
     for case in (c for c in cases if not absent[c]):
         readings = read_values(study, case, chosen := choose_metrics(study, case, metrics))
         found += _compare(readings, chosen, first, second)
-        notes += left_out(readings)
     if not found:
         raise StudyError("Two trials are compared within a use case", "; ".join(notes), "`poise sweep` draws both")
     return Comparisons(found, notes)
@@ -289,7 +287,7 @@ def _interval(a: Strata, b: Strata, bounds: Bounds, sure: Sequence[bool]) -> Int
     return Interval(low, high) if sure[0] else Interval(-high, -low)
 
 
-def _table(name: str, found: Sequence[Comparison], notes: Sequence[str]) -> Table:
+def _table(name: str, found: Sequence[Comparison]) -> Table:
     head = (
         "metric", " B - A", " 95 % interval", "unit", " p", " p adjusted", "detected", " smallest detectable",
         " pairs", " prompts", "",
@@ -316,4 +314,4 @@ def _table(name: str, found: Sequence[Comparison], notes: Sequence[str]) -> Tabl
             "Shared noise: the variance of a difference within a prompt was"
             f" {min(ratios):.2f} to {max(ratios):.2f} times that of unrelated draws."
         )
-    return Table(title, head, rows, [*marks.lines(), *said, *(n for n in notes if n.startswith(f"{name}: "))])
+    return Table(title, head, rows, [*marks.lines(), *said])

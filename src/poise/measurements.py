@@ -91,11 +91,10 @@ class Measurements(Sequence[Measurement]):
 
     Args:
         found: the measurements.
-        notes: what holds for all of a use case.
     """
 
-    def __init__(self, found: Iterable[Measurement], notes: Iterable[str] = ()) -> None:
-        self._found, self.notes = tuple(found), tuple(notes)
+    def __init__(self, found: Iterable[Measurement]) -> None:
+        self._found = tuple(found)
 
     def __len__(self) -> int:
         return len(self._found)
@@ -105,7 +104,7 @@ class Measurements(Sequence[Measurement]):
     @overload
     def __getitem__(self, index: slice) -> Measurements: ...
     def __getitem__(self, index: int | slice) -> Measurement | Measurements:
-        return self._found[index] if isinstance(index, int) else Measurements(self._found[index], self.notes)
+        return self._found[index] if isinstance(index, int) else Measurements(self._found[index])
 
     def rows(self) -> list[MeasurementRow]:
         """Every measurement as plain data, for JSON."""
@@ -114,7 +113,7 @@ class Measurements(Sequence[Measurement]):
     def tables(self) -> list[Table]:
         """One table per use case."""
         cases = itertools.groupby(self, lambda m: m.use_case)
-        return [_table(name, list(found), self.notes) for name, found in cases]
+        return [_table(name, list(found)) for name, found in cases]
 
     def __str__(self) -> str:
         return "\n\n".join(t.text() for t in self.tables()) or "Nothing was measured: the study holds no completions."
@@ -150,13 +149,11 @@ def measure(
     Source: means and intervals: see `poise.stats`.
     """
     found: list[Measurement] = []
-    notes: list[str] = []
     for case in study.use_cases() if use_case is None else [use_case]:
         readings = read_values(study, case, chosen := choose_metrics(study, case, metrics))
         for metric, (index, trial) in itertools.product(chosen, enumerate(readings.trials)):
             found.append(_measure(readings, metric, index, trial))
-        notes += left_out(readings)
-    return Measurements(found, notes)
+    return Measurements(found)
 
 
 def choose_metrics(study: Study, use_case: str, asked: Sequence[str | Metric] | None) -> list[Metric]:
@@ -218,16 +215,6 @@ def basis_of(metric: Metric, readings: Readings) -> str:
     return ""
 
 
-def left_out(readings: Readings) -> list[str]:
-    """A note on completions that were not measured."""
-    if not readings.left_out:
-        return []
-    return [
-        f"{readings.use_case}: {readings.left_out:,} completions under other max_tokens, min_tokens or stop strings"
-        " of the same prompts are left out; most of the prompt's completions decide which."
-    ]
-
-
 def _measure(readings: Readings, metric: Metric, index: int, trial: Trial) -> Measurement:
     rows = readings.trial == index
     if isinstance(metric, CompletionMetric):
@@ -267,7 +254,7 @@ def long_enough(metric: Metric, readings: Readings) -> NDArray[np.bool_]:
     return np.asarray(readings.tokens >= (size or 0))
 
 
-def _table(name: str, found: Sequence[Measurement], notes: Sequence[str]) -> Table:
+def _table(name: str, found: Sequence[Measurement]) -> Table:
     head = ("metric", "settings", " mean", " 95 % interval", "unit", " n", " prompts", "")
     marks, shown = Footnotes(), ""
     rows = []
@@ -282,4 +269,4 @@ def _table(name: str, found: Sequence[Measurement], notes: Sequence[str]) -> Tab
     scopes = list(dict.fromkeys(m.scope for m in found if m.low is not None))
     speaks = "; ".join(SPEAKS_OF[s] for s in scopes)
     title = f"use case {name}" + (f": {speaks}" if speaks else "")
-    return Table(title, head, rows, [*marks.lines(), *(n for n in notes if n.startswith(f"{name}: "))])
+    return Table(title, head, rows, marks.lines())

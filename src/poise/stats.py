@@ -22,7 +22,7 @@ POWER = 0.80
 EXACT_UNITS = 16  # sign flips are enumerated up to here: 2^15 patterns and their mirror images
 MONTE_CARLO = 9_999
 RESAMPLES = 999
-VARIED, VARIED_SHARE = 6, 0.05  # units that must differ before their spread is taken at its word
+VARIED, VARIED_SHARE = 4, 0.05  # units that must differ before their spread is taken at its word
 LARGE = 200  # above this many units the t interval alone is right: no resampling
 _MAX_CORRELATION = 0.99
 _TAIL = (1 - LEVEL) / 2
@@ -150,6 +150,8 @@ def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
     Values with two bounds get a beta interval of matched variance: a Clopper-Pearson interval with the
     effective number of trials, which stays honest at 0, at 1 and for rare events. Other values get the t
     interval, widened to the studentised bootstrap's ends, because a t interval misses on skewed values.
+    Simulated at 8, 16 and 32 prompts, 93 % or more of the intervals hold the truth for normal and exponential
+    values, lengths, rates and rare rates; for values skewed like a lognormal with sigma 1, 90 % at 8 prompts.
 
     Args:
         strata: values, one array per stratum, at least two in each.
@@ -170,7 +172,7 @@ def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
 def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
     """A 95 % interval of the mean of b - a, paired.
 
-    Where at least 6 units, and 5 % of them, differ from the commonest difference, it is the t interval of the
+    Where at least 4 units, and 5 % of them, differ from the commonest difference, it is the t interval of the
     differences, widened to the studentised bootstrap's ends. With fewer, their spread is not known, and for
     bounded values the two arms' intervals are put together with their correlation. When no unit differs from
     the others, the bound says what share of differing units could have gone unseen.

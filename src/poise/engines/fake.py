@@ -188,10 +188,23 @@ class FakeEngine:
         return sampler.generate(self, requests, tally)
 
     def score(self, prompt: Prompt, text: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-        """Token ids of `text` after `prompt` and ln p of each, nats."""
-        prompt_ids, ids = self.encode(prompt), self.encode(Prompt(text))
+        """Token ids of `text` after `prompt` and ln p of each, nats; the text is in this model's words."""
+        prompt_ids, ids = self.encode(prompt), self._spelt(text)
         logits = self.session(0, 1).score(prompt_ids, ids)
         return ids, logits[np.arange(len(ids)), list(ids)] - self.law.normaliser(logits)
+
+    def _spelt(self, text: str) -> tuple[int, ...]:
+        """The tokens whose words make up a text, the longest that fits first."""
+        ids: list[int] = []
+        while text:
+            fits = [i for i, word in enumerate(self.words) if word and text.startswith(word)]
+            if not fits:
+                raise PromptError(
+                    "The fake model scores texts in its own words", repr(text[:20]), f"It knows {self.words[1:]}"
+                )
+            ids.append(max(fits, key=lambda i: len(self.words[i])))
+            text = text[len(self.words[ids[-1]]) :]
+        return tuple(ids)
 
 
 def _nan(token: int) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -15,14 +14,12 @@ from numpy.typing import NDArray
 
 from poise.metrics.context import Context, lengths_of
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
-from poise.metrics.sizes import Lengths, common_sizes
-from poise.params import SamplingParams
+from poise.metrics.sizes import common_sizes
 from poise.records import Completion, Trial
 from poise.study import Study
 
 Values = NDArray[np.float64]
 Codes = NDArray[np.int64]
-Limits = tuple[int, int, tuple[str, ...]]
 _CHUNK = 256  # completions whose texts are turned into word vectors together
 
 
@@ -37,8 +34,7 @@ class Readings:
         trial, prompt, draw: per completion, (N,); equal draws share their noise.
         tokens, bytes: length of each text, (N,).
         context: sizes, prompts and vectors.
-        max_tokens: the largest limit of the completions measured.
-        left_out: completions of the same inputs under other limits, not measured.
+        max_tokens: the largest limit of the completions.
         columns: values per completion metric, (N,).
         groups: values per group metric, (trials, prompts).
     """
@@ -53,27 +49,16 @@ class Readings:
     bytes: Codes
     context: Context
     max_tokens: int
-    left_out: int
     columns: Mapping[str, Values]
     groups: Mapping[str, Values]
 
 
 class _Part(NamedTuple):
-    """The completions of one input under one setting and one set of limits."""
+    """The completions of one input under one setting."""
 
     ids: tuple[int, ...]
-    limits: Limits
     trial: int
     texts: list[Completion]
-
-
-class _Outline(NamedTuple):
-    """What is kept of a part after the first reading."""
-
-    ids: tuple[int, ...]
-    limits: Limits
-    draws: list[tuple[int, int]]
-    lengths: Lengths
 
 
 @dataclass(slots=True)
@@ -82,7 +67,6 @@ class _Kept:
 
     state: tuple[object, ...]
     readings: Readings
-    limits: Mapping[tuple[int, ...], Limits]
     number: Mapping[tuple[int, ...], int]
     metrics: dict[str, Metric] = field(default_factory=dict)
 
@@ -120,35 +104,37 @@ def read_values(study: Study, use_case: str, metrics: Sequence[Metric]) -> Readi
 
 
 def _outline(study: Study, use_case: str, trials: tuple[Trial, ...], state: tuple[object, ...]) -> _Kept:
-    """First reading: who is there, under which limits, how long."""
-    seen: dict[tuple[int, ...], Counter[Limits]] = {}
-    outlines: list[_Outline] = []
-    for part in _parts(study, use_case, trials, with_logprobs=False):
-        seen.setdefault(part.ids, Counter())[part.limits] += len(part.texts)
-        draws = [(c.request.seed, c.request.draw) for c in part.texts]
-        outlines.append(_Outline(part.ids, part.limits, draws, lengths_of(part.trial, part.texts)))
-    # Draws of one input under two limits share their noise: counting both would count one draw twice.
-    limits = {ids: max(count, key=lambda one: (count[one], one)) for ids, count in seen.items()}
-    number = {ids: i for i, ids in enumerate(limits)}
-    taken = [o for o in outlines if limits[o.ids] == o.limits]
-    counts = [len(o.draws) for o in taken]
+    """First reading: who is there, and how long."""
+    number: dict[tuple[int, ...], int] = {}
     draw_number: dict[tuple[int, int], int] = {}
+    prompt, draw, lengths = [], [], []
+    max_tokens = 0
+    for part in _parts(study, use_case, trials, with_logprobs=False):
+        lengths.append(lengths_of(part.trial, part.texts))
+        prompt.append(number.setdefault(part.ids, len(number)))
+        for request in (c.request for c in part.texts):
+            draw.append(draw_number.setdefault((request.seed, request.draw), len(draw_number)))
+            max_tokens = max(max_tokens, request.max_tokens)
+    counts = [len(found.tokens) for found in lengths]
     readings = Readings(
         use_case=use_case,
         trials=trials,
         prompts=len(number),
-        trial=np.repeat(np.array([o.lengths.trial for o in taken], dtype=np.int64), counts),
-        prompt=np.repeat(np.array([number[o.ids] for o in taken], dtype=np.int64), counts),
-        draw=np.array([draw_number.setdefault(d, len(draw_number)) for o in taken for d in o.draws], dtype=np.int64),
-        tokens=np.concatenate([np.zeros(0, dtype=np.int64), *(o.lengths.tokens for o in taken)]),
-        bytes=np.concatenate([np.zeros(0, dtype=np.int64), *(o.lengths.bytes for o in taken)]),
-        context=Context(common_sizes([o.lengths for o in taken]), tuple(study.prompts(use_case))),
-        max_tokens=max((most for most, _, _ in limits.values()), default=0),
-        left_out=sum(len(o.draws) for o in outlines) - sum(counts),
+        trial=np.repeat(_codes(found.trial for found in lengths), counts),
+        prompt=np.repeat(_codes(prompt), counts),
+        draw=_codes(draw),
+        tokens=np.concatenate([_codes([]), *(found.tokens for found in lengths)]),
+        bytes=np.concatenate([_codes([]), *(found.bytes for found in lengths)]),
+        context=Context(common_sizes(lengths), tuple(study.prompts(use_case))),
+        max_tokens=max_tokens,
         columns={},
         groups={},
     )
-    return _Kept(state, readings, limits, number)
+    return _Kept(state, readings, number)
+
+
+def _codes(values: Iterable[int]) -> Codes:
+    return np.array(list(values), dtype=np.int64)
 
 
 def _compute(study: Study, kept: _Kept, metrics: Sequence[Metric]) -> None:
@@ -161,7 +147,7 @@ def _compute(study: Study, kept: _Kept, metrics: Sequence[Metric]) -> None:
     with_logprobs = any("log-probabilities" in m.needs for m in metrics)
     parts = _parts(study, readings.use_case, readings.trials, with_logprobs=with_logprobs)
     place = 0
-    for chunk in _chunks(p for p in parts if kept.limits[p.ids] == p.limits):
+    for chunk in _chunks(parts):
         if vectors:
             context.vectors.prepare(c.text for p in chunk for c in p.texts)
         for part in chunk:
@@ -181,13 +167,8 @@ def _compute(study: Study, kept: _Kept, metrics: Sequence[Metric]) -> None:
 def _parts(study: Study, use_case: str, trials: Sequence[Trial], *, with_logprobs: bool) -> Iterator[_Part]:
     number = {t.params: i for i, t in enumerate(trials)}
     drawn = study.completions(use_case, with_logprobs=with_logprobs)
-    for (ids, params, limits), texts in itertools.groupby(drawn, _belongs_to):
-        yield _Part(ids, limits, number[params], list(texts))
-
-
-def _belongs_to(completion: Completion) -> tuple[tuple[int, ...], SamplingParams, Limits]:
-    r = completion.request
-    return r.prompt_ids, r.params, (r.max_tokens, r.min_tokens, r.stop)
+    for (ids, params), texts in itertools.groupby(drawn, lambda c: (c.request.prompt_ids, c.request.params)):
+        yield _Part(ids, number[params], list(texts))
 
 
 def _chunks(parts: Iterable[_Part]) -> Iterator[list[_Part]]:

@@ -1,0 +1,47 @@
+"""`score`: given text under a model whose every probability is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from poise.engines import load
+from poise.engines.fake import FakeEngine
+from poise.errors import ModelError, PromptError
+from poise.params import SamplingParams
+from poise.records import Prompt, Request
+from poise.scores import score
+
+
+def test_even_odds() -> None:
+    words = ("", " a", " b", " c")
+    engine = FakeEngine(words=words, bigram=lambda last: np.zeros(4))
+    found = score(engine, " a", " b c b")
+    assert found.token_ids == (2, 3, 2)
+    assert found.logprobs == pytest.approx([-math.log(4)] * 3)
+    assert found.nll == pytest.approx(math.log(4))
+    assert found.perplexity == pytest.approx(4)
+
+
+def test_a_drawn_text_scores_what_drawing_it_recorded() -> None:
+    engine = load("fake")
+    prompt = Prompt("the ship")
+    [drawn] = engine.generate([Request(prompt, engine.encode(prompt), SamplingParams(temperature=0.5), 0, 0, 12)])
+    found = score(engine, prompt, drawn.text)
+    content = drawn.logprobs[: len(drawn.content_ids)]
+    assert found.token_ids == drawn.content_ids
+    assert found.logprobs == pytest.approx(content)
+
+
+def test_bad_input() -> None:
+    class Server:
+        name = "a server"
+
+    with pytest.raises(PromptError, match="in its own words, but got ' sank'"):
+        score(load("fake"), "the ship", " the ship sank"[9:])
+    with pytest.raises(PromptError, match="at least one token"):
+        score(load("fake"), "the ship", "")
+    with pytest.raises(ModelError, match="gives logits, but got 'a server'"):
+        score(Server(), "the ship", " sailed")  # type: ignore[arg-type]
