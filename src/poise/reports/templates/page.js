@@ -10,9 +10,13 @@
   function draw(place) {
     if (!pending.delete(place)) return;
     const spec = JSON.parse(place.nextElementSibling.textContent);
-    window.vegaEmbed(place, spec, options).then(
+    // Vega writes roles of its own onto the element that it draws into; the place keeps its label.
+    const canvas = place.appendChild(document.createElement("div"));
+    canvas.setAttribute("aria-hidden", "true");
+    window.vegaEmbed(canvas, spec, options).then(
       (made) => {
         place.dataset.drawn = "yes";
+        performance.mark("poise-drawn");
         made.view.addEventListener("click", (_, item) => {
           const at = item && item.datum && item.datum.anchor;
           if (at && document.getElementById(at)) location.hash = at;
