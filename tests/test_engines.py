@@ -138,11 +138,11 @@ def slots(count: int = 4) -> Slots:
 def test_a_first_child_takes_its_parents_slot_and_others_copy() -> None:
     store = slots()
     parent = store.open(3)
-    store.keys[0][0, 0, :3] = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    store.keys[0][0, 0, 0, :3] = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     one, two = store.extend([parent, parent])
     assert store.places[one] == (0, 4)
     assert store.places[two] == (1, 4)
-    assert torch.equal(store.keys[0][1, 0, :3], store.keys[0][0, 0, :3])
+    assert torch.equal(store.keys[0][0, 1], store.keys[0][0, 0])
 
 
 def test_a_slot_is_used_again_once_nothing_living_lies_behind_the_parent() -> None:

@@ -62,9 +62,8 @@ class StockStep:
         """
         logits, cache = self._read(ids, keep)
         if slots is not None:
-            for layer, keys, values in zip(cache.layers, slots.keys, slots.values, strict=True):
-                keys[slot, :, : len(ids)] = layer.keys[0]
-                values[slot, :, : len(ids)] = layer.values[0]
+            for i, layer in enumerate(cache.layers):
+                slots.fill(i, slot, layer.keys[0], layer.values[0])
         return logits
 
     def _read(self, ids: Sequence[int], keep: int) -> tuple[torch.Tensor, DynamicCache]:
@@ -108,9 +107,7 @@ class StockStep:
         repeat = [min(i, n - 1) for i in range(size)]  # padding repeats the last row and writes nothing
         at = torch.tensor([places[i].slot for i in repeat], device=tokens.device)
         last = torch.tensor([places[i].length - 1 for i in repeat], device=tokens.device)
-        layers: list[Any] = [
-            _SlotLayer(k, v, at, last, n, width) for k, v in zip(slots.keys, slots.values, strict=True)
-        ]
+        layers: list[Any] = [_SlotLayer(slots, i, at, last, n, width) for i in range(len(slots.keys))]
         out = self.model(
             input_ids=tokens[repeat][:, None],
             attention_mask=self._mask(last, width),
@@ -143,11 +140,9 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 
     is_sliding = False
 
-    def __init__(
-        self, keys: torch.Tensor, values: torch.Tensor, at: torch.Tensor, last: torch.Tensor, real: int, width: int
-    ) -> None:
+    def __init__(self, slots: Slots, layer: int, at: torch.Tensor, last: torch.Tensor, real: int, width: int) -> None:
         super().__init__()
-        self.keys, self.values, self.is_initialized = keys, values, True
+        self.slots, self.layer, self.is_initialized = slots, layer, True
         self.at, self.last, self.real, self.width = at, last, real, width
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -157,10 +152,9 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write (B, heads, 1, width) at each row's last position; return all that it may read."""
-        at, last = self.at[: self.real], self.last[: self.real]
-        self.keys[at, :, last] = key_states[: self.real, :, 0]
-        self.values[at, :, last] = value_states[: self.real, :, 0]
-        return self.keys[self.at, :, : self.width], self.values[self.at, :, : self.width]
+        n = self.real
+        self.slots.put(self.layer, self.at[:n], self.last[:n], key_states[:n, :, 0], value_states[:n, :, 0])
+        return self.slots.gather(self.layer, self.at, self.width)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of what is read."""
@@ -172,7 +166,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def get_max_length(self) -> int:
         """The capacity of a slot."""
-        return int(self.keys.shape[2])
+        return self.slots.capacity
 
 
 def _plain(cache: DynamicCache) -> bool:

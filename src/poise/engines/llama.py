@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from poise.engines.slots import LayerShape, Pad, Place, Slots, blocks
+from poise.engines.slots import BLOCK, LayerShape, Pad, Place, Slots, blocks
 
 VERSION = 1  # raise when a change here changes bits: it is part of the decode path's name
 SPARSE = 0.6  # below this share of used slots, gathering them is cheaper than reading past the holes
@@ -113,8 +113,7 @@ class LlamaStep:
         for i, layer in enumerate(self.layers):
             query, key, value = self._project(layer, x, cos, sin)  # (n, heads, width)
             if slots is not None:
-                slots.keys[i][slot, :, :n] = key.transpose(0, 1)
-                slots.values[i][slot, :, :n] = value.transpose(0, 1)
+                slots.fill(i, slot, key.transpose(0, 1), value.transpose(0, 1))
             q, k, v = (t.transpose(0, 1)[None] for t in (query, key, value))
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
             x = self._rest(layer, x, mixed[0].transpose(0, 1).reshape(n, -1))
@@ -138,11 +137,10 @@ class LlamaStep:
         groups = _groups(places, self.device)
         x = self.embed[F.pad(tokens, (0, size - n))]  # (size, E)
         cos, sin = self._angles(F.pad(last, (0, size - n)))
-        for layer, keys, values in zip(self.layers, slots.keys, slots.values, strict=True):
+        for i, layer in enumerate(self.layers):
             query, key, value = self._project(layer, x, cos, sin)  # (size, heads, width)
-            keys[at, :, last] = key[:n]
-            values[at, :, last] = value[:n]
-            x = self._rest(layer, x, self._attend(query, keys, values, groups))
+            slots.put(i, at, last, key[:n], value[:n])
+            x = self._rest(layer, x, self._attend(query, slots.keys[i], slots.values[i], groups))
         return F.linear(self._norm(x, self.norm), self.head)[:n]
 
     def _project(
@@ -182,11 +180,13 @@ class LlamaStep:
         for g in groups:
             q = shared[g.rows]
             where = g.window if g.gather is None else g.gather
-            k, v = keys[where, :, : g.width], values[where, :, : g.width]
             if g.at is not None:
-                q = q.new_zeros((k.shape[0], *q.shape[1:])).index_copy_(0, g.at, q)
-            scores = torch.matmul(q, k.transpose(-1, -2)).float() * self.width**-0.5 + g.mask
-            out = torch.matmul(torch.softmax(scores, dim=-1).to(v.dtype), v)
+                q = q.new_zeros((g.window.stop - g.window.start, *q.shape[1:])).index_copy_(0, g.at, q)
+            parts = [torch.matmul(q, keys[b, where].transpose(-1, -2)) for b in range(g.width // BLOCK)]
+            scores = torch.cat(parts, dim=-1).float() * self.width**-0.5 + g.mask
+            weights = torch.split(torch.softmax(scores, dim=-1).to(values.dtype), BLOCK, dim=-1)
+            sums = [torch.matmul(w, values[b, where]) for b, w in enumerate(weights)]
+            out = sums[0] if len(sums) == 1 else torch.stack(sums).float().sum(0).to(values.dtype)
             mixed[g.rows] = out if g.at is None else out[g.at]
         return mixed.view(len(query), -1)
 

@@ -35,6 +35,9 @@ class LayerShape(NamedTuple):
 class Slots:
     """Slots of equal capacity; a row is a prefix of a slot.
 
+    A block of all slots lies together, so that attention over neighbouring slots reads plain memory:
+    products of matrices copy what is strided otherwise.
+
     A child is written behind its parent in the parent's slot when nothing living lies there, and
     in a new slot with a copy of the prefix otherwise. The tail of a slot may hold what earlier
     rows left: finite numbers that attention masks.
@@ -49,7 +52,7 @@ class Slots:
     capacity: int
     dtype: torch.dtype
     device: torch.device
-    keys: list[torch.Tensor] = field(default_factory=list)  # per layer (slots, heads, capacity, width)
+    keys: list[torch.Tensor] = field(default_factory=list)  # per layer (blocks, slots, heads, BLOCK, width)
     values: list[torch.Tensor] = field(default_factory=list)
     places: dict[int, Place] = field(default_factory=dict)
     _lengths: dict[int, list[int]] = field(default_factory=dict)  # slot -> lengths of its living rows
@@ -100,6 +103,26 @@ class Slots:
                 del self._lengths[slot]
                 heapq.heappush(self._free, slot)
 
+    def put(self, layer: int, at: torch.Tensor, last: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Write one token a row: slots and positions (B,), key and value (B, heads, width)."""
+        block, offset = last // BLOCK, last % BLOCK
+        self.keys[layer][block, at, :, offset] = key
+        self.values[layer][block, at, :, offset] = value
+
+    def fill(self, layer: int, slot: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Write a prompt from position 0 on: key and value (heads, n, width)."""
+        for start in range(0, key.shape[1], BLOCK):
+            part = slice(start, min(start + BLOCK, key.shape[1]))
+            size = part.stop - part.start
+            self.keys[layer][start // BLOCK, slot, :, :size] = key[:, part]
+            self.values[layer][start // BLOCK, slot, :, :size] = value[:, part]
+
+    def gather(self, layer: int, at: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Copies of the slots `at` (B,), `width` tokens each: (B, heads, width, width of a head)."""
+        found = [store[layer][: width // BLOCK, at] for store in (self.keys, self.values)]
+        keys, values = (t.permute(1, 2, 0, 3, 4).flatten(2, 3) for t in found)
+        return keys, values
+
     def _register(self, place: Place, counted: bool = False) -> int:
         if not counted:
             self._lengths.setdefault(place.slot, []).append(place.length)
@@ -111,14 +134,14 @@ class Slots:
     def _copy(self, copies: list[tuple[int, int, int]]) -> None:
         if not copies:
             return
-        longest = max(length for _, _, length in copies)
+        used = blocks(max(length for _, _, length in copies)) // BLOCK
         source = torch.tensor([c[0] for c in copies], device=self.device)
         target = torch.tensor([c[1] for c in copies], device=self.device)
         for store in (*self.keys, *self.values):
-            store[target, :, :longest] = store[source, :, :longest]
+            store[:used, target] = store[:used, source]
 
     def _empty(self, heads: int, width: int) -> torch.Tensor:
-        shape = (self.count, heads, self.capacity, width)
+        shape = (self.capacity // BLOCK, self.count, heads, BLOCK, width)
         if self.device.type != "cpu":
             return torch.zeros(shape, dtype=self.dtype, device=self.device)
         # calloc: untouched pages cost nothing, and read as zeros, never as NaN
