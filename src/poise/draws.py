@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from poise import noise
 
 NEAR = 3.0  # logits below the top within which noise is always looked at; any value is exact
-LOUD = 512  # tokens with the loudest noise looked at first; any value is exact
+LOUD = 512  # tokens with the loudest noise looked at first, on average; any value is exact
 
 Values = NDArray[np.floating[Any]]
 
@@ -20,7 +20,7 @@ class NoiseRow(NamedTuple):
 
     Args:
         words: raw words, (V,).
-        loud: the tokens with the largest words, loudest last, (LOUD,).
+        loud: the tokens with the largest words, ids ascending.
         quiet: Gumbel noise that no token outside `loud` exceeds.
         peak: the largest Gumbel noise of all.
     """
@@ -44,11 +44,10 @@ def noise_row(noise_key: int, position: int, size: int) -> NoiseRow:
     """
     words = noise.words(noise_key, position, size)
     if size <= LOUD:
-        loud = np.argsort(words)
-        return NoiseRow(words, loud, -np.inf, float(noise.gumbel(words[loud[-1:]])[0]))
-    loud = np.argpartition(words, size - LOUD)[size - LOUD :]
-    edges = noise.gumbel(np.array([words[loud].min(), words[loud].max()]))
-    return NoiseRow(words, loud, float(edges[0]), float(edges[1]))
+        return NoiseRow(words, np.arange(size), -np.inf, float(noise.gumbel(words.max(keepdims=True))[0]))
+    bar = np.uint64((1 - LOUD / size) * 2.0**64)  # words are uniform: about LOUD of them lie above
+    edges = noise.gumbel(np.array([bar, words.max()]))
+    return NoiseRow(words, np.flatnonzero(words >= bar), float(edges[0]), float(edges[1]))
 
 
 def winners(values: Values, scales: NDArray[np.float64], row: NoiseRow) -> NDArray[np.intp]:
@@ -88,8 +87,7 @@ def greedy(values: Values) -> int:
 def _best(
     values: Values, scales: NDArray[np.float64], words: noise.Words, ids: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Best score and its lowest id among `ids`, per scale."""
-    ids = np.sort(ids)
+    """Best score and its lowest id among `ids`, ascending, per scale."""
     scores = values[ids].astype(np.float64) + scales[:, None] * noise.gumbel(words[ids])  # (k, n)
     at = scores.argmax(axis=1)
     return scores[np.arange(scales.size), at], ids[at]
