@@ -341,12 +341,12 @@ def _typical_p(z: Scores, value: Number, _: _Below | None) -> Mask | None:
     weights = np.exp(depth)
     total = float(weights.sum())
     surprise = math.log(total) - depth
-    entropy = float(weights @ surprise) / total
+    entropy = float((weights * surprise).sum()) / total
     shift = np.abs(surprise - entropy)
     # Tokens of surprise up to `reach` hold more than p: what is farther off than they are is cut.
     reach = math.log(2 * z.size / (1 - value))
     near = np.flatnonzero(shift <= max(reach - entropy, entropy - float(surprise.min())) + NEAR)
-    order = near[np.argsort(shift[near], kind="stable")]
+    order = near[np.argsort(shift[near])]
     mass, target = np.cumsum(weights[order]), (value - ROUNDING) * total
     low, high = np.searchsorted(mass, [target * (1 - FINE), target * (1 + FINE)])
     if low != high or low == order.size:
