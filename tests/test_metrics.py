@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poise.engines import load
 from poise.errors import MetricError
 from poise.metrics import METRICS, find_metrics
 from poise.metrics.conformance import CHECKS, check_metric
@@ -27,15 +28,12 @@ from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 from poise.metrics.repetition import Loop, find_loop
 from poise.metrics.sizes import Lengths, Sizes, common_sizes
 from poise.metrics.vectors import WordVectors
-from poise.records import Completion, Prompt
+from poise.params import SamplingParams
+from poise.records import Completion, Prompt, Request
 from small_studies import drawn
 
-# As a small model writes at temperature 0: round and round, cut in the middle of a round.
-STORY = (
-    "The ship flew on. "
-    + "The captain looked at the stars and said that it was time to go home. " * 3
-    + "The captain lo"
-)
+# What the embedded model writes at temperature 0 after "Once upon a time, in a distant galaxy,", 320 tokens.
+STORY = (Path(__file__).parent / "data" / "greedy_story.txt").read_text(encoding="utf-8")
 
 
 def value(name: str, completion: Completion, context: Context | None = None) -> float | None:
@@ -136,12 +134,23 @@ def test_loops_by_eye(text: str, loop: Loop | None) -> None:
 
 def test_a_text_that_loops_is_flagged() -> None:
     looped = drawn(STORY)
-    # The loop may begin before the sentence does: the full stop and the blank in front of it repeat too.
     assert value("loop_rate", looped) == 1
-    assert value("loop_onset", looped) == STORY.index(". The captain")
-    assert value("loop_period", looped) == len("The captain looked at the stars and said that it was time to go home. ")
-    plain = drawn("The ship flew on. The captain looked at the stars.")
-    assert [value(n, plain) for n in ("loop_rate", "loop_onset", "loop_period")] == [0, None, None]
+    # It goes round from "allowing it| to create a new form of energy ...", a little over three times.
+    onset = STORY.index(" to create a new form of energy that was capable of", STORY.index("allowing it"))
+    assert value("loop_onset", looped) == onset
+    last = STORY.rindex("Echo-Laser was able")
+    assert value("loop_period", looped) == last - STORY.rindex("Echo-Laser was able", 0, last)
+    before = drawn(STORY[:onset])
+    assert [value(n, before) for n in ("loop_rate", "loop_onset", "loop_period")] == [0, None, None]
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_the_embedded_model_loops_at_temperature_0() -> None:
+    engine = load("smollm2")
+    prompt = Prompt("Once upon a time, in a distant galaxy,")
+    [text] = engine.generate([Request(prompt, engine.encode(prompt), SamplingParams(temperature=0), 0, 0, 400)])
+    assert value("loop_rate", text) == 1
 
 
 def test_a_loop_that_ends_is_a_loop_and_its_end_is_no_part_of_it() -> None:
