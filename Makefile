@@ -60,7 +60,7 @@ bench-vllm: $(VENV)/.installed $(VLLM)/.installed
 	$(BIN)/python -m bench --vllm $(VLLM)/bin/python
 
 docs: $(VENV)/.installed
-	$(BIN)/python scripts/docs.py
+	$(BIN)/python -m scripts.docs
 
 clean:
 	rm -rf $(VENV) $(VLLM) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from scripts.floors import FLOORS
 
 import poise
 from poise.cli import COMMANDS, assemble, function_of
 from poise.cli.schemas import DOCUMENTS, Record
+from poise.dumps import COLUMNS
 from poise.params import DIALECTS, PARAMETERS, Parameter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +32,7 @@ def pages() -> Mapping[Path, str]:
         docs / "metrics.md": metrics(),
         docs / "commands.md": commands(),
         docs / "json.md": json_fields(),
+        docs / "dumps.md": dumps(),
         ROOT / "README.md": readme(),
     }
 
@@ -137,6 +140,22 @@ def _table(heads: tuple[str, ...], rows: Any) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *body]]
 
 
+def dumps() -> str:
+    """docs/dumps.md from the columns of a dump."""
+    lines = [GENERATED.format("src/poise/dumps.py"), "# Dumps", ""]
+    lines += [
+        "`poise dump` writes one row per completion. JSON lines are exact; in CSV, lists are JSON in their cell, and a",
+        "text that a spreadsheet would take for a formula has an apostrophe in front.",
+        "",
+        "```sh",
+        "poise dump -o texts.csv",
+        "```",
+        "",
+    ]
+    rows = [(f"`{name}`", column.kind, column.meaning) for name, column in COLUMNS.items()]
+    return "\n".join([*lines, *_table(("column", "type", "meaning"), rows)]) + "\n"
+
+
 def readme() -> str:
     """README.md with its file map written again."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -146,14 +165,21 @@ def readme() -> str:
 
 
 def file_map() -> str:
-    """One line per file of src/poise: its path and the first line of its docstring."""
-    captions = {}
-    for path in sorted(SOURCE.rglob("*.py"), key=lambda p: (len(p.relative_to(SOURCE).parts) > 1, p)):
-        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        captions[str(path.relative_to(SOURCE))] = doc.partition("\n")[0].rstrip(".")
+    """One line per file of src/poise, floor by floor: its path and the first line of its docstring."""
+    captions = {str(p.relative_to(SOURCE)): _caption(p) for p in sorted(SOURCE.rglob("*.py"))}
     width = max(map(len, captions))
-    lines = [f"{name:<{width}}  {caption}" for name, caption in captions.items()]
+    lines = [f"{'__init__.py':<{width}}  {captions['__init__.py']}"]
+    for floor in FLOORS:
+        lines += ["", f"-- {floor.about}"]
+        for unit in floor.units:
+            files = [n for n in captions if n == f"{unit}.py" or n.startswith(f"{unit}/")]
+            lines += [f"{name:<{width}}  {captions[name]}" for name in files]
     return "\n".join(["```", *lines, "```", ""])
+
+
+def _caption(path: Path) -> str:
+    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return doc.partition("\n")[0].rstrip(".")
 
 
 def main() -> int:

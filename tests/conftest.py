@@ -9,6 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from commands import Ended, Run
+from poise import cli
 from poise.models import ModelFiles, cache_root, find
 
 
@@ -55,3 +57,18 @@ def embedded_files() -> ModelFiles:
     from poise.engines import conversion
 
     return find("smollm2", convert=conversion.convert)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `poise` in this process, in a folder and a home of its own."""
+    monkeypatch.setenv("POISE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("POISE_DEBUG", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def runner(*words: str) -> Ended:
+        capsys.readouterr()
+        code = cli.run(words)
+        return Ended(code, *capsys.readouterr())
+
+    return runner

@@ -11,51 +11,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 import poise
+from commands import SWEEP, Ended, Run, spawn
 from poise import asks, cli
 from poise.cli import flags
 from poise.cli.schemas import DOCUMENTS
 from poise.params import PARAMETERS
-
-SWEEP = ["sweep", "fake", "Once upon a time", "--temperature", "0.3,0.9", "--max-tokens", "24"]
-
-
-class Ended(NamedTuple):
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs `poise` in this process, in a folder and a home of its own."""
-    monkeypatch.setenv("POISE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("POISE_DEBUG", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def runner(*words: str) -> Ended:
-        capsys.readouterr()
-        code = cli.run(words)
-        return Ended(code, *capsys.readouterr())
-
-    return runner
-
-
-def spawn(*words: str, home: Path, **more: str) -> subprocess.Popen[str]:
-    env = {**os.environ, "POISE_HOME": str(home), **more}
-    command = [sys.executable, "-c", "from poise.cli import main; main()", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def test_a_sweep_ends_with_texts_and_the_next_command(run: Run) -> None:
@@ -214,60 +179,6 @@ def test_the_hint_to_compare_names_two_trials_even_where_one_was_drawn(run: Run)
     run("sweep", "fake", "hello", "--temperature", "0.5", "--max-tokens", "8")
     hint = run("measure").out.rstrip().splitlines()[-1]
     assert run(*shlex.split(hint)[2:]).code == 0
-
-
-# --json: the fields of the design, and nothing else on stdout
-
-PROMISED = {
-    "generate": {"completions": {"prompt", "draw", "seed", "params", "text", "token_ids", "finish_reason"}},
-    "sweep": {"study": None, "trials": {"use_case", "params", "n"}, "drawn": None, "reused": None, "rows": None},
-    "measure": {"rows": {"use_case", "params", "metric", "unit", "n", "n_prompts", "scope", "mean", "low", "high"}},
-    "compare": {
-        "rows": {
-            "use_case", "metric", "difference", "low", "high", "n_prompts", "scope", "p_value", "detected",
-            "smallest_detectable",
-        }
-    },
-}  # fmt: skip
-JSON_COMMANDS = {
-    "sweep": SWEEP,
-    "generate": ["generate", "fake", "hello", "--max-tokens", "8"],
-    "measure": ["measure"],
-    "compare": ["compare", "temperature=0.3", "temperature=0.9"],
-    "report": ["report"],
-    "dump": ["dump", "-o", "texts.csv"],
-    "list": ["list", "params"],
-    "usecase list": ["usecase", "list"],
-    "usecase show": ["usecase", "show", "creative-story"],
-    "usecase new": ["usecase", "new", "new.yaml"],
-    "sweep --dry-run": [*SWEEP, "--dry-run"],
-    "generate --dry-run": ["generate", "fake", "hello", "--dry-run"],
-}
-
-
-@pytest.mark.parametrize("name", JSON_COMMANDS)
-def test_json_is_the_schema_and_nothing_else(run: Run, name: str) -> None:
-    run(*SWEEP)
-    done = run(*JSON_COMMANDS[name], "--json")
-    assert done.code == 0, done.err
-    assert done.out.isascii()
-    DOCUMENTS[name].model_validate_json(done.out, strict=True)
-    read = json.loads(done.out)
-    for field, inner in PROMISED.get(name, {}).items():
-        assert field in read
-        if inner is not None:
-            assert read[field]
-            assert all(inner <= set(record) for record in read[field])
-
-
-def test_every_document_is_tested() -> None:
-    assert set(DOCUMENTS) == {*JSON_COMMANDS, "demo"}
-
-
-def test_a_missing_number_is_null(run: Run) -> None:
-    run("sweep", "fake", "hello", "--temperature", "0.5", "--draws", "1", "--max-tokens", "8")
-    rows = json.loads(run("measure", "--json").out)["rows"]
-    assert any(r["low"] is None and r["note"] for r in rows)
 
 
 def test_demo_measures_the_article(run: Run, tmp_path: Path) -> None:

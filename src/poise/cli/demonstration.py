@@ -24,6 +24,7 @@ from poise.tables import Table, figure, interval
 if TYPE_CHECKING:
     from poise.asks import DrawOptions
     from poise.measurements import Measurement
+    from poise.reports.claims import ClaimResult
     from poise.sessions import Engine
     from poise.usecases import UseCase
 
@@ -74,23 +75,17 @@ def demo(
         _show_first(engine, parts[0], kept)
     done = [_draw(engine, part, kept) for part in parts]
     with poise.Study.open(kept, create=False, read_only=True) as opened:
-        rows, claims = poise.measure(opened), poise.check_claims(opened)
-        page = poise.report(opened, output)
-        if as_json:
-            said = [
-                ClaimRecord(use_case=c.use_case, claim=c.claim.said, status=c.status, evidence=c.numbers)
-                for c in claims
-            ]
-            show_json(Demonstrated(
-                study=str(kept), report=str(page), drawn=sum(d for d, _ in done), reused=sum(r for _, r in done),
-                rows=[MeasurementRecord.model_validate(r) for r in rows.rows()], claims=said,
-            ))  # fmt: skip
-            return
-        for table in _tables(rows):
-            show(f"\n{table.text()}")
-        show_heading("What the article says, and what was measured")
-        show(f"{claims}\n\n{ARTICLE}")
-    show(f"\n{page}: the whole report. Every text is kept in {kept}")
+        rows, claims, page = poise.measure(opened), poise.check_claims(opened), poise.report(opened, output)
+    if as_json:
+        show_json(Demonstrated(
+            study=str(kept), report=str(page), drawn=sum(d for d, _ in done), reused=sum(r for _, r in done),
+            rows=[MeasurementRecord.model_validate(r) for r in rows.rows()], claims=[_claim_record(c) for c in claims],
+        ))  # fmt: skip
+        return
+    for table in _tables(rows):
+        show(f"\n{table.text()}")
+    show_heading("What the article says, and what was measured")
+    show(f"{claims}\n\n{ARTICLE}\n\n{page}: the whole report. Every text is kept in {kept}")
     if _watched() if open_page is None else open_page:
         webbrowser.open(page.resolve().as_uri())
     show(f"\nNext: poise compare temperature=0.2 temperature=0.9 --use-case {parts[0].case.name}")
@@ -134,6 +129,10 @@ def _tables(rows: Sequence[Measurement]) -> Iterator[Table]:
         metrics = [m for m in SHOWN if any(m in row for row in cells.values())]
         body = [[label, *(row.get(m, "-") for m in metrics)] for label, row in cells.items()]
         yield Table(f"{name}: mean and 95 % interval", ("settings", *metrics), body)
+
+
+def _claim_record(result: ClaimResult) -> ClaimRecord:
+    return ClaimRecord(use_case=result.use_case, claim=result.claim.said, status=result.status, evidence=result.numbers)
 
 
 def _watched() -> bool:

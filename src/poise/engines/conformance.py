@@ -1,4 +1,4 @@
-"""What every logits engine must hold, as tests that an outside engine inherits."""
+"""What every logits engine must hold; outside engines inherit these tests."""
 
 from __future__ import annotations
 

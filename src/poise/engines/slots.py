@@ -1,4 +1,4 @@
-"""Key/value storage of living rows: written in place, copied only where texts part."""
+"""Key/value storage of living rows, written in place."""
 
 from __future__ import annotations
 

@@ -1,0 +1,29 @@
+"""The floors of the house: imports go to lower ones only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Floor(NamedTuple):
+    """Files and packages that do not import each other, and what they are about."""
+
+    about: str
+    units: tuple[str, ...]
+
+
+# From the top down. A new file gets its place here; a test compares.
+FLOORS = (
+    Floor("the face", ("cli",)),
+    Floor("the page", ("reports",)),
+    Floor("what may be concluded", ("comparisons",)),
+    Floor("draw everything, measure everything", ("sweeps", "measurements", "scores")),
+    Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "dumps")),
+    Floor("draw and keep", ("sampler", "study", "usecases", "models")),
+    Floor("who draws, what was drawn", ("sessions", "ledger", "trials")),
+    Floor("the law at speed, the file, the words", ("steps", "draws", "codec", "database", "tables")),
+    Floor("the law, the records", ("law", "records")),
+    Floor("parameters, noise, numbers", ("params", "noise", "stats", "texts", "schema", "places")),
+    Floor("the ground", ("errors", "escapes")),
+)
+HEIGHT = {unit: len(FLOORS) - depth for depth, floor in enumerate(FLOORS) for unit in floor.units}

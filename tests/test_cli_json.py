@@ -1,0 +1,61 @@
+"""What `--json` prints: the documented fields and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from commands import SWEEP, Run
+from poise.cli.schemas import DOCUMENTS
+
+PROMISED = {
+    "generate": {"completions": {"prompt", "draw", "seed", "params", "text", "token_ids", "finish_reason"}},
+    "sweep": {"study": None, "trials": {"use_case", "params", "n"}, "drawn": None, "reused": None, "rows": None},
+    "measure": {"rows": {"use_case", "params", "metric", "unit", "n", "n_prompts", "scope", "mean", "low", "high"}},
+    "compare": {
+        "rows": {
+            "use_case", "metric", "difference", "low", "high", "n_prompts", "scope", "p_value", "detected",
+            "smallest_detectable",
+        }
+    },
+}  # fmt: skip
+JSON_COMMANDS = {
+    "sweep": SWEEP,
+    "generate": ["generate", "fake", "hello", "--max-tokens", "8"],
+    "measure": ["measure"],
+    "compare": ["compare", "temperature=0.3", "temperature=0.9"],
+    "report": ["report"],
+    "dump": ["dump", "-o", "texts.csv"],
+    "list": ["list", "params"],
+    "usecase list": ["usecase", "list"],
+    "usecase show": ["usecase", "show", "creative-story"],
+    "usecase new": ["usecase", "new", "new.yaml"],
+    "sweep --dry-run": [*SWEEP, "--dry-run"],
+    "generate --dry-run": ["generate", "fake", "hello", "--dry-run"],
+}
+
+
+@pytest.mark.parametrize("name", JSON_COMMANDS)
+def test_json_is_the_schema_and_nothing_else(run: Run, name: str) -> None:
+    run(*SWEEP)
+    done = run(*JSON_COMMANDS[name], "--json")
+    assert done.code == 0, done.err
+    assert done.out.isascii()
+    DOCUMENTS[name].model_validate_json(done.out, strict=True)
+    read = json.loads(done.out)
+    for field, inner in PROMISED.get(name, {}).items():
+        assert field in read
+        if inner is not None:
+            assert read[field]
+            assert all(inner <= set(record) for record in read[field])
+
+
+def test_every_document_is_tested() -> None:
+    assert set(DOCUMENTS) == {*JSON_COMMANDS, "demo"}
+
+
+def test_a_missing_number_is_null(run: Run) -> None:
+    run("sweep", "fake", "hello", "--temperature", "0.5", "--draws", "1", "--max-tokens", "8")
+    rows = json.loads(run("measure", "--json").out)["rows"]
+    assert any(r["low"] is None and r["note"] for r in rows)
