@@ -135,8 +135,8 @@ def test_loops_by_eye(text: str, loop: Loop | None) -> None:
 def test_a_text_that_loops_is_flagged() -> None:
     looped = drawn(STORY)
     assert value("loop_rate", looped) == 1
-    # It goes round from "allowing it| to create a new form of energy ...", a little over three times.
-    onset = STORY.index(" to create a new form of energy that was capable of", STORY.index("allowing it"))
+    # It goes round from "allowing it to create| a new form of energy ...", a little over three times.
+    onset = STORY.index(" a new form of energy that was capable of", STORY.index("allowing it"))
     assert value("loop_onset", looped) == onset
     last = STORY.rindex("Echo-Laser was able")
     assert value("loop_period", looped) == last - STORY.rindex("Echo-Laser was able", 0, last)
