@@ -53,8 +53,8 @@ def expected_distinct(holders: Iterable[int], n: int, chosen: int) -> float:
 
     Source: Hurlbert 1971 (rarefaction).
 
-    >>> expected_distinct([2, 1], 3, 2)     # a, a, b: the pairs aa, ab, ab
-    1.6666666666666667
+    >>> round(expected_distinct([2, 1], 3, 2), 3)     # a, a, b: the pairs aa, ab, ab
+    1.667
     """
     sizes = Counter(holders)
     ways = math.comb(n, chosen)
