@@ -276,9 +276,8 @@ def test_normaliser(name: str) -> None:
 )
 def test_bad_rows_are_found(name: str, spoil: tuple[int, Any, float], bad: int | None) -> None:
     logits = torch.zeros(4, 6, dtype=getattr(torch, name))
-    assert TORCH_LAW.bad_row(logits) is None
+    assert np.isfinite(TORCH_LAW.normaliser(logits)).all()
     logits[spoil[0], spoil[1]] = spoil[2]
-    assert TORCH_LAW.bad_row(logits) == bad
     finite = np.isfinite(TORCH_LAW.normaliser(logits))
     assert [int(i) for i in np.flatnonzero(~finite)] == ([] if bad is None else [bad])
 

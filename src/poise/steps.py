@@ -49,6 +49,9 @@ class TorchLaw:
     `law.py` is the definition; tests hold the two equal.
     """
 
+    def __init__(self) -> None:
+        self._seen: tuple[torch.Tensor, int, Values] | None = None
+
     def reshape(
         self,
         logits: torch.Tensor,
@@ -60,7 +63,7 @@ class TorchLaw:
         """Reshape row `rows[j]` of `logits` by `settings[j]`.
 
         Args:
-            logits: (B, V), any float type and device; every row has a finite top, see `bad_row`.
+            logits: (B, V), any float type and device; every row has a finite `normaliser`.
             rows: (J,) indices into B; a row may come several times.
             settings: (J,) laws.
             histories: (J,) what was said before; penalties look at it.
@@ -71,7 +74,7 @@ class TorchLaw:
             Do not write into the rows: two settings that leave all tokens share one.
         """
         plans = [_plan(params) for params in settings]
-        whole = _edited(logits, rows, plans, histories, barred)
+        whole = _edited(self._host(logits), rows, plans, histories, barred)
         with np.errstate(over="ignore"):  # what is so far down weighs nothing
             values = [_left(row, plan) if plan.cuts else row.values for row, plan in zip(whole, plans, strict=True)]
         return Reshaped(values, np.array([p.scale for p in plans], dtype=np.float64))
@@ -86,16 +89,18 @@ class TorchLaw:
             (B,), to 1e-6, the same bits whatever the other rows are; not finite for a bad row.
         """
         with np.errstate(invalid="ignore"):
-            return np.array([_log_sum_exp(row) for row in _to_numpy(logits)], dtype=np.float64)
+            return np.array([_log_sum_exp(row) for row in self._host(logits)], dtype=np.float64)
 
     def take(self, logits: torch.Tensor, rows: Sequence[int], tokens: Sequence[int]) -> NDArray[np.float64]:
         """The logits of the given tokens in the given rows, (len(rows),)."""
         return np.asarray(logits.detach()[list(rows), list(tokens)].double().cpu().numpy())
 
-    def bad_row(self, logits: torch.Tensor) -> int | None:
-        """The first row with a NaN or +inf in it, or with nothing but -inf; None where there is none."""
-        bad = ~torch.isfinite(logits.detach().amax(dim=-1))  # amax hands a NaN on
-        return int(bad.nonzero()[0]) if bool(bad.any()) else None
+    def _host(self, logits: torch.Tensor) -> Values:
+        """The logits on the host, converted once however often one step asks for them."""
+        version = 0 if logits.is_inference() else logits._version  # raised by every write into a tensor
+        if self._seen is None or self._seen[0] is not logits or self._seen[1] != version:
+            self._seen = (logits, version, _to_numpy(logits))
+        return self._seen[2]
 
 
 class _Row:
@@ -176,11 +181,9 @@ def _plan(params: SamplingParams) -> Plan:
     return Plan(penalties, steps, float(active.get("temperature", 1.0)))
 
 
-def _to_numpy(logits: torch.Tensor, rows: Sequence[int] | None = None) -> Values:
-    """Rows of logits on the host, (len(rows), V), float32 or wider: exact."""
+def _to_numpy(logits: torch.Tensor) -> Values:
+    """The logits on the host, (B, V), float32 or wider: exact."""
     chosen = logits.detach()
-    if rows is not None and len(rows) < logits.shape[0]:
-        chosen = chosen[list(rows)]
     # numpy asks for huge pages: writing its fresh memory is several times faster than writing torch's.
     out: Values = np.empty(tuple(chosen.shape), np.float64 if chosen.dtype == torch.float64 else np.float32)
     torch.from_numpy(out).copy_(chosen)
@@ -188,15 +191,13 @@ def _to_numpy(logits: torch.Tensor, rows: Sequence[int] | None = None) -> Values
 
 
 def _edited(
-    logits: torch.Tensor,
+    logits: Values,
     rows: Sequence[int],
     plans: Sequence[Plan],
     histories: Sequence[History],
     barred: Sequence[frozenset[int]],
 ) -> list[_Row]:
     """Each pair's row with barred tokens cut and penalties applied, (J,); equal pairs share one."""
-    asked = sorted(set(rows))
-    base = dict(zip(asked, _to_numpy(logits, asked), strict=True))
     keys = [
         (number, plan.penalties, bar, (tuple(history.prompt), tuple(history.output)) if plan.penalties else ())
         for number, plan, history, bar in zip(rows, plans, histories, barred, strict=True)
@@ -204,7 +205,7 @@ def _edited(
     made: dict[object, _Row] = {}
     for key, number, plan, history, bar in zip(keys, rows, plans, histories, barred, strict=True):
         if key not in made:
-            made[key] = _Row(_edit(base[number], plan, history, bar))
+            made[key] = _Row(_edit(logits[number], plan, history, bar))
     return [made[key] for key in keys]
 
 
