@@ -173,6 +173,7 @@ def test_the_opening_vanishes_without_support() -> None:
     assert nothing.sentence == "From temperature 0.2 to 0.9 no difference was detected."
     unknown = open_with(CONTRAST, [evidence("seq_rep_4", -0.58, None)])
     assert unknown.sentence == "Too little was drawn to say what changes from temperature 0.2 to 0.9."
+    assert (unknown.evidence, unknown.caveat) == ((), "add 5 prompts")
 
 
 def test_two_metrics_of_one_thing_make_one_clause() -> None:

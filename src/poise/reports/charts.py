@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from poise.measurements import Measurement
-from poise.reports.axes import Axis
+from poise.reports.axes import Axis, in_order
 from poise.reports.numerals import PERCENT_UNITS, figure
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ HEIGHT = 170  # pixels of the plotting area
 LABEL_GAP = 13  # pixels between two baseline labels
 LABEL_ROOM = 92  # pixels to the right of the plot for them
 MAX_LINES = 6
+CROWDED = 60  # points from which on they are drawn small
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,8 @@ def metric_chart(
     """
     import altair as alt
 
-    known = [r for r in rows if r.mean is not None]
+    places = {t: i for i, t in enumerate(in_order([r.trial for r in rows], axis))}
+    known = sorted((r for r in rows if r.mean is not None), key=lambda r: places[r.trial])
     unit = known[0].unit
     on_line = [r for r in known if axis.holds(r.trial)]
     lines = kept_lines([axis.series(r.trial) for r in on_line])
@@ -123,26 +125,33 @@ def _curve(
 
     base = alt.Chart(alt.InlineData(values=values))
     x = _x(values, axis)
-    y_axis = alt.Axis(format="%" if unit in PERCENT_UNITS else "~g", tickCount=4, title=None)
+    y_axis = alt.Axis(format="~%" if unit in PERCENT_UNITS else "~g", tickCount=4, title=None)
     y = alt.Y("mean:Q", scale=alt.Scale(domain=list(domain), nice=False, zero=False), axis=y_axis)
     colour: Any = alt.value(palette.lines[0])
     if len(lines) > 1:
         scale = alt.Scale(domain=list(lines), range=list(palette.lines[: len(lines)]))
-        colour = alt.Color("line:N", scale=scale, legend=alt.Legend(title=None, orient="top", columns=2))
+        colour = alt.Color("line:N", scale=scale, legend=_legend(lines))
+    crowded = len(values) > CROWDED
     joined = base.mark_line(strokeWidth=1.2, opacity=0.6, clip=True)
-    bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=1.6, clip=True)
+    width, strength = (0.9, 0.45) if crowded else (1.6, 1.0)
+    bars = base.transform_filter("isValid(datum.low)").mark_rule(clip=True, strokeWidth=width, opacity=strength)
     dots = base.mark_point(filled=True, opacity=1, cursor="pointer")
     tips = [alt.Tooltip(f"{k}:{t}", title=n) for k, t, n in _TIPS]
     shape = alt.condition("datum.baseline != ''", alt.value("diamond"), alt.value("circle"))
-    size = alt.condition("datum.baseline != ''", alt.value(90), alt.value(46))
-    drawn = [
-        bars.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
-        dots.encode(x=x, y=y, color=colour, shape=shape, size=size, tooltip=tips),
-    ]
-    return [joined.encode(x=x, y=y, color=colour), *drawn] if axis.parameter else drawn
+    size = alt.condition("datum.baseline != ''", alt.value(90), alt.value(14 if crowded else 46))
+    layers = [joined.encode(x=x, y=y, color=colour)] if axis.parameter else []
+    if any(v["low"] is not None for v in values):
+        layers.append(bars.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour))
+    return [*layers, dots.encode(x=x, y=y, color=colour, shape=shape, size=size, tooltip=tips)]
 
 
 _TIPS = (("setting", "N", "settings"), ("baseline", "N", "also called"), ("shown", "N", "mean"), ("n", "Q", "texts"))
+
+
+def _legend(lines: Sequence[str]) -> Any:
+    import altair as alt
+
+    return alt.Legend(title=None, orient="top", columns=2 if max(map(len, lines)) <= 20 else 1, labelLimit=0)
 
 
 def _x(values: list[dict[str, Any]], axis: Axis) -> Any:

@@ -274,7 +274,8 @@ def _status(claim: Claim, found: Sequence[Evidence]) -> Status:
 
 def _line(evidence: Evidence, expected: Expectation) -> str:
     c = evidence.comparison
-    between = f"{expected.wording} ({c.metric}), {c.a.label} → {c.b.label}: {evidence.change}"
+    how = f"{c.metric}, {c.basis}" if c.basis else c.metric
+    between = f"{expected.wording} ({how}), {c.a.label} → {c.b.label}: {evidence.change}"
     size = f"difference {evidence.size} {evidence.limits}".rstrip() if evidence.size else ""
     parts = [between, size, evidence.reason, f"{evidence.pairs} of {evidence.scope}"]
     return "; ".join(filter(None, parts))

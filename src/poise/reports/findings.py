@@ -47,8 +47,8 @@ class Opening(NamedTuple):
         contrast: the two ends compared.
         sentence: what was found, in one sentence with its numbers.
         plain: the same without numbers, to stand above the table that has them.
-        evidence: one per headline metric that could be compared.
-        caveat: what the numbers speak of.
+        evidence: one per headline metric that could be compared; empty where none could be tested.
+        caveat: what the numbers speak of, or what is missing.
     """
 
     contrast: Contrast
@@ -77,7 +77,9 @@ def open_with(contrast: Contrast, evidence: Sequence[Evidence]) -> Opening:
     elif any(e.direction == "undetected" for e in evidence):
         plain = sentence = f"From {ends} no difference was detected."
     else:
-        plain = sentence = f"Too little was drawn to say what changes from {ends}."
+        missing = "; ".join(dict.fromkeys(e.reason for e in evidence if e.reason))
+        said = f"Too little was drawn to say what changes from {ends}."
+        return Opening(contrast, said, said, (), missing)
     return Opening(contrast, sentence, plain, tuple(evidence), scope_of(evidence))
 
 

@@ -20,6 +20,7 @@ from poise.records import Trial
 from poise.reports import bundle, numerals, summary
 from poise.reports.axes import value_of
 from poise.reports.claims import ARTICLE
+from poise.reports.findings import noun
 from poise.reports.recipe import make_recipe
 from poise.reports.sections import Section, make_section
 from poise.study import Study
@@ -32,11 +33,13 @@ NOISE = (
     "the same noise under every setting, and settings are compared draw by draw."
 )
 METHOD = (
-    "Intervals hold the mean in 95 of 100 studies like this one. With at least 8 prompts the prompt is the unit and "
-    "they speak of prompts like these; with fewer, the paired draw is, and they hold for these prompts only; below 8 "
-    "of either there is no interval. Differences are paired and tested by flipping their signs; those in a section’s "
-    "opening, and the claims of one use case, are corrected together for their number (Holm). "
-    "No automatic metric measures how good a text is."
+    "Each interval is made to hold the true mean in 95 of 100 studies like this one: for values with two bounds it is "
+    "a Clopper-Pearson interval with the effective number of trials, for others a t interval, widened to the ends of "
+    "the studentised bootstrap. With at least 8 prompts the prompt is the unit, and intervals speak of prompts like "
+    "these; with fewer the draw is, and they say nothing of other prompts; below 8 of either there is no interval. "
+    "Differences pair the texts of the same prompt and draw, and are tested by flipping signs. “Detected” means that "
+    "the interval excludes 0 and p is at most 0.05, corrected for every comparison that a section’s opening makes, or "
+    "for every claim tested on a use case (Holm). No automatic metric measures how good a text is."
 )
 
 
@@ -81,7 +84,7 @@ def report(study: Study, path: str | Path = "report.html") -> Path:
 def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) -> str:
     surveys = [s.survey for s in sections]
     trials = list(dict.fromkeys(t for s in surveys for t in s.trials))
-    on_page = {f.metric for s in sections for f in (*s.headlines, *s.others)}
+    on_page = {c.metric for s in sections for c in (*s.glance.columns, *s.rest.columns)}
     claims = [c for s in sections for c in s.claims]
     script, style = bundle.script(), bundle.style()
     return (
@@ -99,6 +102,7 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
             uses=_uses(trials),
             named=[t for t in trials if t.names],
             fingerprint=study.fingerprint,
+            circumstances=study.provenances(),
             dialects=[DIALECTS[d] for d in dict.fromkeys(t.params.dialect for t in trials)],
             noise=NOISE,
             method=METHOD,
@@ -122,7 +126,13 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(json=bundle.embedded_json, count=numerals.count, shortened=summary.shortened)
+    environment.filters.update(
+        json=bundle.embedded_json,
+        count=numerals.count,
+        shortened=summary.shortened,
+        sentence=summary.sentence,
+        noun=noun,
+    )
     return environment
 
 

@@ -56,6 +56,7 @@ class Section:
         survey: what was drawn, and the texts shown.
         title: what it is called.
         nothing: said where there is no opening.
+        legend: what the signs in its charts mean.
         shown: how many texts are shown, and how they were chosen.
         drawn: seeds, draws and limits.
         openings: one per varied parameter.
@@ -68,6 +69,7 @@ class Section:
     survey: Survey
     title: str
     nothing: str
+    legend: str
     shown: str
     drawn: str
     openings: tuple[Opening, ...]
@@ -76,11 +78,6 @@ class Section:
     glance: Grid
     rest: Grid
     claims: tuple[ClaimResult, ...]
-
-    @property
-    def nouns(self) -> Mapping[str, str]:
-        """What the headline metrics are called."""
-        return {f.metric: f.noun for f in self.headlines}
 
 
 def make_section(study: Study, use_case: str, anchor: str) -> Section:
@@ -106,14 +103,23 @@ def make_section(study: Study, use_case: str, anchor: str) -> Section:
 
     openings = _openings(seen.contrasts if first else (), first, rows, look)
     anchors = {t.label: f"{anchor}-text-{i}" for i, t in enumerate(seen.columns)}
+    drawn = first + later if len(seen.trials) > 1 else []  # one point is no chart
+    figures = {m: _figure(m, rows, seen.axis, anchors) for m in drawn}
     return Section(
-        anchor, seen, summary.heading(seen), summary.nothing_compared(seen), summary.shown(seen), summary.drawn(seen),
-        openings,
-        tuple(_figure(m, rows, seen.axis, anchors) for m in first),
-        tuple(_figure(m, rows, seen.axis, anchors) for m in later),
-        make_grid(ordered, first, rows), make_grid(ordered, later, rows),
-        tuple(judge(use_case, seen.trials, rows, look)),
-    )  # fmt: skip
+        anchor=anchor,
+        survey=seen,
+        title=summary.heading(seen),
+        nothing=summary.nothing_compared(seen),
+        legend=summary.legend(seen),
+        shown=summary.shown(seen),
+        drawn=summary.drawn(seen),
+        openings=openings,
+        headlines=tuple(figures[m] for m in first if m in figures),
+        others=tuple(figures[m] for m in later if m in figures),
+        glance=make_grid(ordered, first, rows),
+        rest=make_grid(ordered, later, rows),
+        claims=tuple(judge(use_case, seen.trials, rows, look)),
+    )
 
 
 def _openings(

@@ -50,12 +50,34 @@ def nothing_compared(survey: Survey) -> str:
 def shown(survey: Survey) -> str:
     """How many texts stand on the page, how they were chosen, and where the rest is."""
     here = sum(len(strip.excerpts) for p in survey.excerpts for strip in p.strips)
-    if here == survey.completions:
-        return "All texts are shown. Texts in a row share their noise, so what differs is due to the setting."
-    return (
-        f"{here:,} of {count(survey.completions, 'text')} are shown: the first prompts and the first draws, unchosen. "
-        "Texts in a row share their noise, so what differs is due to the setting."
-    )
+    texts = count(survey.completions, "text")
+    said = "All texts are shown."
+    if here < survey.completions:
+        said = f"{here:,} of {texts} are shown: the first draws of the first prompts, unchosen."
+    noise = " Texts in a row share their noise, so what differs is due to the setting."
+    return said + (noise if len(survey.columns) > 1 else "")
+
+
+def legend(survey: Survey) -> str:
+    """What the signs in a chart mean, those that occur."""
+    named = [t for t in survey.trials if t.names and survey.axis.parameter]
+    said = ["Points are means over the texts of a setting, bars their 95% intervals."]
+    signs = [
+        "a diamond is a baseline on the line" if any(survey.axis.holds(t) for t in named) else "",
+        "a dashed rule is a baseline beside it" if not all(survey.axis.holds(t) for t in named) else "",
+    ]
+    if any(signs):
+        said.append(sentence(", ".join(filter(None, signs))))
+    return " ".join([*said, "A click on a point leads to its texts."])
+
+
+def sentence(text: str) -> str:
+    """A clause as a sentence.
+
+    >>> sentence("greedy is fixed")
+    'Greedy is fixed.'
+    """
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def drawn(survey: Survey) -> str:
