@@ -269,9 +269,19 @@ def test_sizes_are_the_largest_that_nine_in_ten_texts_of_every_trial_reach() -> 
     assert common_sizes(lengths([63] * 2 + [64] * 8, [200] * 10)) == Sizes(32, 128, 10, 10)
 
 
-def test_a_trial_of_short_texts_has_no_say() -> None:
+def test_with_few_prompts_eight_draws_of_each_reach_the_size() -> None:
+    rare = [Lengths(0, np.array([63] + [64] * 7), np.array([256]))]
+    many = [Lengths(0, np.array([64] * 40), np.array([256]))]
+    assert common_sizes(rare + many).tokens == 32  # 47 of 48 reach 64, but only 7 of one prompt
+    assert common_sizes(rare + many * 7).tokens == 64  # eight prompts are the evidence, not their draws
+
+
+def test_texts_below_the_first_step_and_trials_of_them_have_no_say() -> None:
     assert common_sizes(lengths([2] * 10, [200] * 10)).tokens == 128
-    assert common_sizes(lengths([2] * 5 + [20] * 5)).tokens == 16
+    assert common_sizes(lengths([2] * 6 + [20] * 4, [200] * 10)).tokens == 128
+    assert common_sizes(lengths([2] * 4 + [20] * 6, [200] * 10)).tokens == 16
+    assert common_sizes(lengths([2] * 4 + [64] * 6)).tokens == 64
+    assert common_sizes(lengths([2] * 6 + [20] * 4)).tokens == 16
     assert common_sizes(lengths([2] * 10)) == Sizes(None, None, 10, None)
     assert common_sizes([]) == Sizes()
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from poise.stats import MIN_UNITS
+
 # Texts are cut to a step of these ladders. A ladder keeps one text that is a token shorter from
 # moving everybody's size, and makes sizes of different studies meet.
 TOKEN_LADDER = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -44,8 +46,10 @@ class Lengths:
 def common_sizes(groups: Sequence[Lengths]) -> Sizes:
     """The sizes at which all trials of a use case are compared.
 
-    Tokens and bytes: the largest step of the ladder that nine in ten texts of every trial reach. A trial
-    whose texts do not even reach the first step has no say, and few values.
+    Tokens and bytes: the largest step of the ladder that nine in ten texts of every trial reach, not counting
+    texts below the first step, which no size can include. With fewer than 8 prompts, where draws are the
+    evidence, 8 draws of each prompt must reach it too. A trial of which most texts are below the first step
+    has no say, and few values.
     Texts: the smallest number, from 2, that any prompt has under any setting.
 
     Args:
@@ -68,13 +72,15 @@ def _common_step(lengths: Sequence[tuple[int, NDArray[np.int64]]], ladder: Seque
     for trial, values in lengths:
         by_trial.setdefault(trial, []).append(values)
     joined = [np.concatenate(parts) for parts in by_trial.values()]
-    reached = np.array([[(values >= step).mean() for step in ladder] for values in joined if len(values)])
-    if not len(reached) or not reached[:, 0].any():
+    counts = np.array([[(values >= step).sum() for step in ladder] for values in joined])
+    if not len(counts) or not counts[:, 0].any():
         return None
-    heard = reached[reached[:, 0] >= REACHED_BY]
-    if not len(heard):
-        return ladder[0]
-    return ladder[int((heard >= REACHED_BY).all(axis=0).cumprod().sum()) - 1]
+    demands = [n >= REACHED_BY * n[0] for n, values in zip(counts, joined, strict=True) if n[0] * 2 > len(values)]
+    if max(map(len, by_trial.values())) < MIN_UNITS:
+        draws = [np.array([(values >= step).sum() for step in ladder]) for _, values in lengths]
+        demands += [n >= MIN_UNITS for n in draws if n[0] >= MIN_UNITS]
+    met = np.all(demands, axis=0) if demands else np.zeros(len(ladder), dtype=bool)
+    return ladder[max(int(met.cumprod().sum()) - 1, 0)]
 
 
 def _fewest(counts: Sequence[int]) -> int | None:
