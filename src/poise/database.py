@@ -36,6 +36,11 @@ class Database:
         except UnicodeDecodeError as error:
             raise damaged(self.path, str(error)) from error
 
+    def stamp(self) -> tuple[int, int]:
+        """What changes whenever this process or another one writes: equal stamps, equal contents."""
+        ((version,),) = self.rows("PRAGMA data_version")
+        return self._connection.total_changes, version
+
     def write(self, sql: str, values: Sequence[object] = ()) -> int:
         """Run one statement. Returns how many rows it changed."""
         if not self.writable:

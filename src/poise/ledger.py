@@ -95,6 +95,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._counted: tuple[tuple[int, int], dict[tuple[str, int], int]] | None = None
         self._fingerprint = self._stored_fingerprint()
 
     @property
@@ -265,7 +266,11 @@ class Ledger:
         return sorted(known, key=lambda pair: codec.settings_order(pair[1]))
 
     def _counts(self) -> dict[tuple[str, int], int]:
-        return {(case, settings): n for case, settings, n in self._db.rows(_COUNTS)}
+        """Completions per use case and settings; counted again only after a write, for it reads the whole file."""
+        stamp = self._db.stamp()
+        if self._counted is None or self._counted[0] != stamp:
+            self._counted = stamp, {(case, settings): n for case, settings, n in self._db.rows(_COUNTS)}
+        return self._counted[1]
 
     def _names(self) -> dict[str, int]:
         return dict(self._db.rows("SELECT name, settings FROM trial_names ORDER BY id"))
