@@ -163,3 +163,24 @@ def chi_square(counts: np.ndarray, exact: np.ndarray) -> float:
     seen = [*counts[~rare], *([counts[rare].sum()] if expected[rare].sum() > 0 else [])]
     wanted = [*expected[~rare], *([expected[rare].sum()] if expected[rare].sum() > 0 else [])]
     return 1.0 if len(seen) < 2 else float(stats.chisquare(seen, wanted).pvalue)
+
+
+def test_thinking_is_kept_apart_from_the_text() -> None:
+    """A model that thinks: stored apart, never part of the text; and so when the prompt opens the thought."""
+
+    class Thinker(FakeEngine):
+        thinking_tags = ("<think>", "</think>")
+        opened = False
+
+        def opens_thinking(self, prompt_ids: object) -> bool:
+            return self.opened
+
+    words = ("", "<think>", " hm", "</think>", " four")
+    follows = {1: 2, 2: 3, 3: 4, 4: 0}
+    engine = Thinker(words, lambda last: np.eye(5)[follows.get(last, 0)] * 50)
+    params = SamplingParams(temperature=0)
+    after_open = next(iter(engine.generate([Request(Prompt("x"), (2,), params, 0, 0, 9)])))
+    assert (after_open.thinking, after_open.text) == ("", "</think> four"), "nothing opened a thought"
+    engine.opened = True
+    done = next(iter(engine.generate([Request(Prompt("x"), (1,), params, 0, 0, 9)])))
+    assert (done.thinking, done.text, done.finish_reason) == ("hm", "four", "eos")
