@@ -17,7 +17,7 @@ import poise
 from poise.cli.drawing import drawn
 from poise.cli.evidence import JsonFlag
 from poise.cli.schemas import ClaimRecord, Demonstrated, MeasurementRecord
-from poise.cli.terminal import show, show_heading, show_json, tell
+from poise.cli.terminal import show, show_heading, show_json, tell, wrapped
 from poise.params import SamplingParams
 from poise.tables import Table, figure, interval
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ARTICLE = "https://dzone.com/articles/decoding-llm-parameters-temperature"
 FOOTBALL = "What are some of the best strategies within NFL Fantasy"
 MAX_TOKENS = 96  # long enough for loops to show; the article's 200 would take twice the time and tell the same
+FIRST = (0.2, 0.9)  # the temperatures shown before anything is measured
 # What the table shows of all that was measured; the report has the rest.
 SHOWN = ("seq_rep_4", "loop_rate", "word_vector_distance", "nll", "relevance")
 
@@ -85,7 +86,7 @@ def demo(
     for table in _tables(rows):
         show(f"\n{table.text()}")
     show_heading("What the article says, and what was measured")
-    show(f"{claims}\n\n{ARTICLE}\n\n{page}: the whole report. Every text is kept in {kept}")
+    show(f"{wrapped(str(claims))}\n\n{ARTICLE}\n\n{page}: the whole report. Every text is kept in {kept}")
     if _watched() if open_page is None else open_page:
         webbrowser.open(page.resolve().as_uri())
     show(f"\nNext: poise compare temperature=0.2 temperature=0.9 --use-case {parts[0].case.name}")
@@ -94,16 +95,22 @@ def demo(
 def _parts() -> list[Part]:
     stories, explanations = map(poise.load_use_case, ("creative-story", "technical-explanation"))
     football = poise.UseCase(name="nfl-fantasy", mode="text", prompts=(poise.Prompt(FOOTBALL),))
-    return [Part(stories, (0.2, 0.9), 4), Part(explanations, (0.9, 0.7), 4), Part(football, (0.3, 0.5, 0.9), 16)]
+    # The article's values for each, and those of its other scripts that its claims about each need.
+    return [
+        Part(stories, (0.2, 0.5, 0.9), 4),
+        Part(explanations, (0.2, 0.5, 0.7, 0.9), 4),
+        Part(football, (0.3, 0.5, 0.9), 16),
+    ]
 
 
 def _show_first(engine: Engine, part: Part, kept: Path) -> None:
     """The article's own prompt at its own temperatures, before anything is measured."""
     prompt = dataclasses.replace(part.case.prompts[0], use_case=part.case.name)
     options: DrawOptions = {**part.options, "draws": 1}
-    plan = poise.plan(engine, prompt, part.settings, study=kept, baselines=False, **options)
-    with drawn(engine, prompt, part.settings, plan, options, baselines=False) as study:
-        for params in part.settings:
+    first = poise.grid(temperature=FIRST)
+    plan = poise.plan(engine, prompt, first, study=kept, baselines=False, **options)
+    with drawn(engine, prompt, first, plan, options, baselines=False) as study:
+        for params in first:
             texts = study.completions(part.case.name, params, with_logprobs=False)
             show_heading(params.label)
             show(prompt.shown + next(c.text for c in texts if c.request.draw == 0 and c.request.prompt == prompt))

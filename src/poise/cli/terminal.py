@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 from poise.escapes import visible
@@ -52,6 +54,16 @@ def clip(text: str, length: int) -> str:
     """
     line = one_line(text.strip())
     return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def wrapped(text: str) -> str:
+    """The text with long lines broken at the terminal's width, at most 120, each under its own indent."""
+    width = min(120, shutil.get_terminal_size().columns)
+    lines = []
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip(" ")))
+        lines += textwrap.wrap(line.strip(), width, initial_indent=indent, subsequent_indent=indent) or [""]
+    return "\n".join(lines)
 
 
 def _write(stream: TextIO, text: str) -> None:
