@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import poise
-from poise.errors import StoreError, StudyError
+from poise.errors import MetricError, StoreError, StudyError
 from poise.measurements import Measurement
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Message, Prompt, Request, Trial
 from poise.reports import bundle
 from poise.reports.axes import contrasts, find_axis, in_order
-from poise.reports.charts import HEIGHT, LABEL_GAP, label_heights, metric_chart
+from poise.reports.charts import HEIGHT, LABEL_GAP, NOTEBOOK, label_heights, metric_spec
 from poise.reports.excerpts import MAX_CHARACTERS, MAX_COLUMNS, choose_columns, choose_excerpts
 from poise.reports.recipe import make_recipe, use_case_file
 from poise.reports.survey import survey
@@ -87,19 +87,21 @@ def row(trial: Trial, mean: float | None, low: float | None = None, high: float 
 def test_a_chart_holds_every_mean_interval_and_baseline() -> None:
     found = trials({"temperature": 0.3}, {"temperature": 0.9}, **BASELINES)
     rows = [row(found[0], 0.6, 0.5, 0.7), row(found[1], 0.1), row(found[2], 0.8), row(found[3], 0.05)]
-    spec = metric_chart(rows, find_axis(found)).to_dict()
-    data = json.dumps(spec)
-    assert '"low": 0.5, "high": 0.7' in data
-    assert '"baseline": "greedy"' in data
-    assert '"label": "engine-default"' in data
-    assert "http" not in data.replace(spec["$schema"], "")
+    spec = metric_spec(rows, find_axis(found), NOTEBOOK)
+    data = spec["datasets"]
+    assert [(p["x"], p["mean"], p["low"], p["baseline"]) for p in data["points"]] == [
+        (0.0, 0.8, None, "greedy"),
+        (0.3, 0.6, 0.5, ""),
+        (0.9, 0.1, None, ""),
+    ]
+    assert [b["label"] for b in data["baselines"]] == ["engine-default"]
+    assert "http" not in json.dumps({**spec, "$schema": ""})
 
 
 def test_a_chart_leaves_out_what_has_no_data() -> None:
     found = trials({"temperature": 0.3}, {"temperature": 0.9})
-    spec = json.dumps(metric_chart([row(found[0], 0.6), row(found[1], None)], find_axis(found)).to_dict())
-    assert "temperature=0.3" in spec
-    assert "temperature=0.9" not in spec
+    spec = metric_spec([row(found[0], 0.6), row(found[1], None)], find_axis(found), NOTEBOOK)
+    assert [p["setting"] for p in spec["datasets"]["points"]] == ["temperature=0.3"]
 
 
 @given(st.lists(st.floats(0, HEIGHT), max_size=5).map(sorted))
@@ -173,6 +175,19 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> poise.Study:
     path = tmp_path_factory.mktemp("page") / "study.db"
     settings = poise.grid(temperature=[0.3, 0.9])
     return poise.sweep(poise.load("fake"), "go on, ship", settings, study=path, draws=9, max_tokens=40, seed=4)
+
+
+def test_a_chart_in_a_notebook(study: poise.Study) -> None:
+    """Altair holds the specification against Vega-Lite's schema, and vl-convert draws it."""
+    drawn = poise.chart(study, "nll")
+    drawn.to_dict(validate=True)
+    assert drawn._repr_mimebundle_()
+    import vl_convert
+
+    svg = vl_convert.vegalite_to_svg(drawn.to_dict())
+    assert "temperature" in svg
+    with pytest.raises(MetricError, match="needs data"):
+        poise.chart(study, "relevance")
 
 
 class Page(html.parser.HTMLParser):

@@ -1,4 +1,4 @@
-"""Altair charts: a metric along the varied parameter, with intervals."""
+"""Charts: a metric along the varied parameter, with intervals and baselines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from poise.measurements import Measurement
-from poise.reports.axes import Axis, in_order
-from poise.reports.numerals import PERCENT_UNITS, figure
+from poise.errors import MetricError, UsageError
+from poise.measurements import Measurement, measure
+from poise.reports.axes import Axis, find_axis, in_order
+from poise.reports.numerals import PERCENT_UNITS, figure, interval
+from poise.study import Study
 
 if TYPE_CHECKING:
     import altair as alt
 
+Spec = dict[str, Any]  # Vega-Lite
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name that tells the version; nothing fetches it
 HEIGHT = 170  # pixels of the plotting area
 LABEL_GAP = 13  # pixels between two baseline labels
 LABEL_ROOM = 92  # pixels to the right of the plot for them
@@ -24,7 +28,6 @@ CROWDED = 60  # points from which on they are drawn small
 class Palette:
     """Colours and font of a chart; on a page they are CSS variables, so light, dark and print need one drawing."""
 
-    ink: str
     soft: str
     grid: str
     lines: tuple[str, ...]
@@ -32,18 +35,50 @@ class Palette:
 
 
 PAGE = Palette(
-    "var(--ink)", "var(--soft)", "var(--rule)", tuple(f"var(--line-{i})" for i in range(1, MAX_LINES + 1)),
+    "var(--soft)", "var(--rule)", tuple(f"var(--line-{i})" for i in range(1, MAX_LINES + 1)),
     "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
 )  # fmt: skip
 NOTEBOOK = Palette(
-    "#1d1c1a", "#5f5c56", "#e4e0d8", ("#0b6b75", "#b4552d", "#6b4fa0", "#7a6a00", "#a03768", "#3d6b35"), "sans-serif"
+    "#5f5c56", "#e4e0d8", ("#0b6b75", "#b4552d", "#6b4fa0", "#7a6a00", "#a03768", "#3d6b35"), "sans-serif"
 )
 
 
-def metric_chart(
-    rows: Sequence[Measurement], axis: Axis, palette: Palette = NOTEBOOK, anchors: Mapping[str, str] | None = None
-) -> alt.LayerChart:
-    """One metric of one use case, trial by trial.
+def chart(study: Study, metric: str, *, use_case: str | None = None) -> alt.LayerChart:
+    """Draw one metric along what was varied, as the report does, for a notebook.
+
+    Args:
+        study: with completions.
+        metric: a key of `METRICS`.
+        use_case: one of the study's; may be left out where there is one.
+
+    Returns:
+        An Altair chart; `.save("chart.svg")` writes it to a file.
+
+    Raises:
+        UsageError: several use cases and none named.
+        MetricError: an unknown metric, or one without data.
+        StudyError: no such use case.
+
+    >>> poise.chart(study, "seq_rep_4")                               # doctest: +SKIP
+    alt.LayerChart(...)
+    """
+    import altair as alt
+
+    names = study.use_cases()
+    if use_case is None and len(names) != 1:
+        raise UsageError("A chart shows one use case", f"{len(names)} of them", f"Name one of {', '.join(names)}")
+    rows = measure(study, metrics=[metric], use_case=use_case or names[0])
+    if all(r.mean is None for r in rows):
+        raise MetricError(f"A chart of {metric} needs data", rows[0].note, "`poise measure` shows what has data")
+    spec = metric_spec(rows, find_axis([r.trial for r in rows]), NOTEBOOK)
+    drawn: alt.LayerChart = alt.LayerChart.from_dict({**spec, "width": 420})
+    return drawn
+
+
+def metric_spec(
+    rows: Sequence[Measurement], axis: Axis, palette: Palette, anchors: Mapping[str, str] | None = None
+) -> Spec:
+    """One metric of one use case, trial by trial, in Vega-Lite.
 
     Points are means, bars their 95 % intervals; a thin line joins what was measured and
     claims nothing in between. Baselines that do not lie on the line are dashed rules.
@@ -55,24 +90,27 @@ def metric_chart(
         anchors: on a page, where the texts of a setting stand; a click on its point goes there.
 
     Returns:
-        An Altair chart.
+        The specification, as wide as its container.
     """
-    import altair as alt
-
     places = {t: i for i, t in enumerate(in_order([r.trial for r in rows], axis))}
     known = sorted((r for r in rows if r.mean is not None), key=lambda r: places[r.trial])
-    unit = known[0].unit
     on_line = [r for r in known if axis.holds(r.trial)]
     lines = kept_lines([axis.series(r.trial) for r in on_line])
     values = [_datum(r, axis, anchors or {}) for r in on_line if axis.series(r.trial) in lines]
-    domain = _domain(known, unit)
+    domain = _domain(known)
     beside = [r for r in known if not axis.holds(r.trial)]
-    layers = _baselines(beside, unit, domain, palette) if beside else []
-    layers += _curve(values, axis, unit, domain, lines, palette)
-    padding = {"left": 0, "top": 6, "right": 8, "bottom": 2}
-    chart = alt.layer(*layers).properties(width="container", height=HEIGHT, padding=padding)
-    drawn: alt.LayerChart = chart.configure(**_config(palette))
-    return drawn
+    layers = [*(_rules(palette) if beside else []), *_curve(values, axis, lines, palette)]
+    percent = known[0].unit in PERCENT_UNITS
+    layers[-1]["encoding"]["y"] = {
+        "field": "mean", "type": "quantitative", "scale": {"domain": list(domain), "nice": False, "zero": False},
+        "axis": {"format": "~%" if percent else "~g", "tickCount": 4, "title": None},
+    }  # fmt: skip
+    return {
+        "$schema": SCHEMA, "width": "container", "height": HEIGHT,
+        "padding": {"left": 0, "top": 6, "right": 8, "bottom": 2},
+        "datasets": {"points": values, "baselines": _baselines(beside, domain)},
+        "layer": layers, "config": _config(palette),
+    }  # fmt: skip
 
 
 def kept_lines(series: Sequence[str]) -> list[str]:
@@ -88,92 +126,98 @@ def kept_lines(series: Sequence[str]) -> list[str]:
     return [distinct[round(i * step)] for i in range(MAX_LINES)]
 
 
-def _datum(row: Measurement, axis: Axis, anchors: Mapping[str, str]) -> dict[str, Any]:
+def _datum(row: Measurement, axis: Axis, anchors: Mapping[str, str]) -> Spec:
     if not axis.parameter:
         x: str | float = ", ".join(row.trial.names) or row.trial.label
     else:
         at = axis.position(row.trial)
         x = at if axis.numeric and at is not None else ("off" if at is None else f"{at:g}")
-    shown = figure(row.mean, row.unit)
-    if row.low is not None and row.high is not None:
-        shown += f" [{figure(row.low, row.unit)}, {figure(row.high, row.unit)}]"
     return {
         "x": x, "mean": row.mean, "low": row.low, "high": row.high, "line": axis.series(row.trial),
-        "setting": row.trial.label, "baseline": ", ".join(row.trial.names), "shown": shown, "n": row.n,
+        "setting": row.trial.label, "baseline": ", ".join(row.trial.names), "n": row.n,
+        "shown": f"{figure(row.mean, row.unit)} {interval(row.low, row.high, row.unit)}".rstrip(),
         "anchor": anchors.get(row.trial.label, ""),
     }  # fmt: skip
 
 
-def _domain(rows: Sequence[Measurement], unit: str) -> tuple[float, float]:
+def _domain(rows: Sequence[Measurement]) -> tuple[float, float]:
     ends = [v for r in rows for v in (r.mean, r.low, r.high) if v is not None]
-    if unit in PERCENT_UNITS and min(ends) >= 0:
-        return 0.0, next(top for top in (0.1, 0.25, 0.5, 1.0, float("inf")) if max(ends) <= top)
     low, high = min(ends), max(ends)
+    if rows[0].unit in PERCENT_UNITS and low >= 0:
+        return 0.0, next(top for top in (0.1, 0.25, 0.5, 1.0, high) if high <= top)
     room = 0.08 * (high - low) or 0.08 * abs(high) or 1.0
     return (0.0 if 0 <= low < 0.35 * high else low - room), high + room
 
 
-def _curve(
-    values: list[dict[str, Any]],
-    axis: Axis,
-    unit: str,
-    domain: tuple[float, float],
-    lines: Sequence[str],
-    palette: Palette,
-) -> list[Any]:
-    import altair as alt
-
-    base = alt.Chart(alt.InlineData(values=values))
-    x = _x(values, axis)
-    y_axis = alt.Axis(format="~%" if unit in PERCENT_UNITS else "~g", tickCount=4, title=None)
-    y = alt.Y("mean:Q", scale=alt.Scale(domain=list(domain), nice=False, zero=False), axis=y_axis)
-    colour: Any = alt.value(palette.lines[0])
-    if len(lines) > 1:
-        scale = alt.Scale(domain=list(lines), range=list(palette.lines[: len(lines)]))
-        colour = alt.Color("line:N", scale=scale, legend=_legend(lines))
+def _curve(values: Sequence[Spec], axis: Axis, lines: Sequence[str], palette: Palette) -> list[Spec]:
+    """Line, bars and points; the points come last and carry the y axis."""
     crowded = len(values) > CROWDED
-    joined = base.mark_line(strokeWidth=1.2, opacity=0.6, clip=True)
-    width, strength = (0.9, 0.45) if crowded else (1.6, 1.0)
-    bars = base.transform_filter("isValid(datum.low)").mark_rule(clip=True, strokeWidth=width, opacity=strength)
-    dots = base.mark_point(filled=True, opacity=1, cursor="pointer")
-    tips = [alt.Tooltip(f"{k}:{t}", title=n) for k, t, n in _TIPS]
-    shape = alt.condition("datum.baseline != ''", alt.value("diamond"), alt.value("circle"))
-    size = alt.condition("datum.baseline != ''", alt.value(90), alt.value(14 if crowded else 46))
-    layers = [joined.encode(x=x, y=y, color=colour)] if axis.parameter else []
-    if any(v["low"] is not None for v in values):
-        layers.append(bars.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour))
-    return [*layers, dots.encode(x=x, y=y, color=colour, shape=shape, size=size, tooltip=tips)]
+    shared = {"x": _x(values, axis), "color": _colour(lines, palette)}
+    named = {"test": "datum.baseline != ''"}
+    mean, low = ({"field": f, "type": "quantitative"} for f in ("mean", "low"))
+    data = {"name": "points"}
+    joined = {
+        "data": data,
+        "mark": {"type": "line", "strokeWidth": 1.2, "opacity": 0.6},
+        "encoding": {**shared, "y": mean},
+    }
+    bars = {
+        "data": data,
+        "transform": [{"filter": "isValid(datum.low)"}],
+        "mark": {"type": "rule", "strokeWidth": 0.9 if crowded else 1.6, "opacity": 0.45 if crowded else 1},
+        "encoding": {**shared, "y": low, "y2": {"field": "high"}},
+    }
+    points = {
+        "data": data,
+        "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer"},
+        "encoding": {
+            **shared,
+            "shape": {"condition": {**named, "value": "diamond"}, "value": "circle"},
+            "size": {"condition": {**named, "value": 90}, "value": 14 if crowded else 46},
+            "tooltip": [{"field": f, "type": t, "title": title} for f, t, title in _TIPS],
+        },
+    }
+    # Without an axis there is nothing to join; a layer without any datum makes Vega warn.
+    has_bars = any(v["low"] is not None for v in values)
+    return [*([joined] if axis.parameter else []), *([bars] if has_bars else []), points]
 
 
-_TIPS = (("setting", "N", "settings"), ("baseline", "N", "also called"), ("shown", "N", "mean"), ("n", "Q", "texts"))
+_TIPS = (
+    ("setting", "nominal", "settings"), ("baseline", "nominal", "also called"),
+    ("shown", "nominal", "mean"), ("n", "quantitative", "texts"),
+)  # fmt: skip
 
 
-def _legend(lines: Sequence[str]) -> Any:
-    import altair as alt
+def _colour(lines: Sequence[str], palette: Palette) -> Spec:
+    if len(lines) < 2:
+        return {"value": palette.lines[0]}
+    columns = 2 if max(map(len, lines)) <= 20 else 1
+    return {
+        "field": "line", "type": "nominal",
+        "scale": {"domain": list(lines), "range": list(palette.lines[: len(lines)])},
+        "legend": {"title": None, "orient": "top", "columns": columns, "labelLimit": 0},
+    }  # fmt: skip
 
-    return alt.Legend(title=None, orient="top", columns=2 if max(map(len, lines)) <= 20 else 1, labelLimit=0)
 
-
-def _x(values: list[dict[str, Any]], axis: Axis) -> Any:
-    import altair as alt
-
+def _x(values: Sequence[Spec], axis: Axis) -> Spec:
     title = axis.parameter.replace("_", " ") or None
-    if axis.numeric:
-        places = sorted({v["x"] for v in values})
-        ticks = {"values": places} if len(places) <= 6 else {"tickCount": 6}
-        room = alt.Scale(zero=False, nice=False, padding=12)
-        return alt.X("x:Q", title=title, scale=room, axis=alt.Axis(format="~g", labelOverlap=True, **ticks))
-    order = list(dict.fromkeys(v["x"] for v in values))
-    return alt.X("x:O", title=title, sort=order, axis=alt.Axis(labelAngle=0 if axis.parameter else -30))
+    if not axis.numeric:
+        order = list(dict.fromkeys(v["x"] for v in values))
+        turned = {"labelAngle": 0 if axis.parameter else -30}
+        return {"field": "x", "type": "ordinal", "title": title, "sort": order, "axis": turned}
+    places = sorted({v["x"] for v in values})
+    ticks = {"values": places} if len(places) <= 6 else {"tickCount": 6}
+    return {
+        "field": "x", "type": "quantitative", "title": title, "scale": {"zero": False, "nice": False, "padding": 12},
+        "axis": {"format": "~g", "labelOverlap": True, **ticks},
+    }  # fmt: skip
 
 
-def _baselines(rows: Sequence[Measurement], unit: str, domain: tuple[float, float], palette: Palette) -> list[Any]:
-    import altair as alt
-
+def _baselines(rows: Sequence[Measurement], domain: tuple[float, float]) -> list[Spec]:
     low, high = domain
     ordered = sorted(rows, key=lambda r: r.mean or 0)
     heights = [HEIGHT * ((r.mean or 0) - low) / (high - low) for r in ordered]
-    placed = [
+    return [
         {
             "mean": row.mean,
             "label_at": low + (high - low) * at / HEIGHT,
@@ -181,10 +225,27 @@ def _baselines(rows: Sequence[Measurement], unit: str, domain: tuple[float, floa
         }
         for row, at in zip(ordered, label_heights(heights), strict=True)
     ]
-    base = alt.Chart(alt.InlineData(values=placed))
-    rule = base.mark_rule(strokeDash=[3, 3], color=palette.soft, strokeWidth=1).encode(y="mean:Q")
-    text = base.mark_text(align="left", dx=5, fontSize=11, color=palette.soft, limit=LABEL_ROOM - 6)
-    return [rule, text.encode(y="label_at:Q", x=alt.value("width"), text="label:N")]
+
+
+def _rules(palette: Palette) -> list[Spec]:
+    """A dashed line across for each baseline, its name beside the plot."""
+    text = {"type": "text", "align": "left", "dx": 5, "fontSize": 11, "limit": LABEL_ROOM, "color": palette.soft}
+    return [
+        {
+            "data": {"name": "baselines"},
+            "mark": {"type": "rule", "strokeDash": [3, 3], "color": palette.soft, "strokeWidth": 1},
+            "encoding": {"y": {"field": "mean", "type": "quantitative"}},
+        },
+        {
+            "data": {"name": "baselines"},
+            "mark": text,
+            "encoding": {
+                "y": {"field": "label_at", "type": "quantitative"},
+                "x": {"value": "width"},
+                "text": {"field": "label", "type": "nominal"},
+            },
+        },
+    ]
 
 
 def label_heights(heights: Sequence[float]) -> list[float]:
@@ -209,7 +270,7 @@ def label_heights(heights: Sequence[float]) -> list[float]:
     return middles
 
 
-def _config(palette: Palette) -> Mapping[str, Any]:
+def _config(palette: Palette) -> Spec:
     quiet = {
         "labelColor": palette.soft, "titleColor": palette.soft, "gridColor": palette.grid,
         "domainColor": palette.grid, "tickColor": palette.grid, "labelFontSize": 11,

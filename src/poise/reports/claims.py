@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -217,21 +217,19 @@ def judge(use_case: str, trials: Sequence[Trial], rows: Sequence[Measurement], l
         if set(t.params.active()) <= {"temperature"} and not t.params.greedy
     }
     spoken = [c for c in CLAIMS if c.use_case in ("", use_case)]
-    pairs = {(c.key, i): _pair(x, at) for c in spoken for i, x in enumerate(c.expected)}
-    if not any(pairs.values()):
+    pairs = {x: pair for c in spoken for x in c.expected if (pair := _pair(x, at))}
+    if not pairs:
         return []
-    keys: list[tuple[str, int]] = []
-    compared: list[Comparison] = []
     measured = {r.metric for r in rows if r.mean is not None}
-    for claim in spoken:
-        for i, expected in enumerate(claim.expected):
-            pair = pairs[claim.key, i]
-            if pair and expected.metric in measured:
-                compared += look(*pair, [expected.metric])
-                keys.append((claim.key, i))
+    tested = [x for x in pairs if x.metric in measured]
+    looks: dict[tuple[Trial, Trial], dict[str, Comparison]] = {}
+    for pair in dict.fromkeys(pairs[x] for x in tested):
+        wanted = list(dict.fromkeys(x.metric for x in tested if pairs[x] == pair))
+        looks[pair] = {c.metric: c for c in look(*pair, wanted)}
+    compared = [looks[pairs[x]][x.metric] for x in tested]
     weighed = weigh(compared, holm([c.p_value for c in compared]), rows)
-    evidence = dict(zip(keys, weighed, strict=True))
-    return [_result(c, use_case, evidence, pairs, measured) for c in spoken]
+    evidence = dict(zip(tested, weighed, strict=True))
+    return [_result(c, use_case, evidence, pairs) for c in spoken]
 
 
 def _pair(expected: Expectation, at: Mapping[float, Trial]) -> tuple[Trial, Trial] | None:
@@ -241,24 +239,18 @@ def _pair(expected: Expectation, at: Mapping[float, Trial]) -> tuple[Trial, Tria
 
 
 def _result(
-    claim: Claim,
-    use_case: str,
-    evidence: Mapping[tuple[str, int], Evidence],
-    pairs: Mapping[tuple[str, int], tuple[Trial, Trial] | None],
-    measured: Set[str],
+    claim: Claim, use_case: str, evidence: Mapping[Expectation, Evidence], drawn: Container[Expectation]
 ) -> ClaimResult:
-    if not claim.expected:
+    lacking = [x for x in claim.expected if x not in drawn]
+    blind = [x for x in claim.expected if x not in evidence]
+    if not claim.expected or (blind and not lacking and claim.beyond):
         return ClaimResult(claim, use_case, "cannot be judged")
-    lacking = [x for i, x in enumerate(claim.expected) if not pairs[claim.key, i]]
     if lacking:
-        wanted = " and ".join(f"{'/'.join(f'{t:g}' for t in side)}" for side in (lacking[0].low, lacking[0].high))
+        wanted = " and ".join("/".join(f"{t:g}" for t in side) for side in (lacking[0].low, lacking[0].high))
         return ClaimResult(claim, use_case, "not measured", reason=f"It needs the temperatures {wanted}.")
-    blind = [x.metric for x in claim.expected if x.metric not in measured]
     if blind:
-        if claim.beyond:
-            return ClaimResult(claim, use_case, "cannot be judged")
-        return ClaimResult(claim, use_case, "not measured", reason=f"There are no data for {blind[0]}.")
-    found = tuple(evidence[claim.key, i] for i in range(len(claim.expected)))
+        return ClaimResult(claim, use_case, "not measured", reason=f"There are no data for {blind[0].metric}.")
+    found = tuple(evidence[x] for x in claim.expected)
     return ClaimResult(claim, use_case, _status(claim, found), found)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from poise.comparisons import Comparison, compare
 from poise.measurements import Measurement, measure
@@ -12,7 +11,7 @@ from poise.metrics import METRICS
 from poise.records import Trial
 from poise.reports import summary
 from poise.reports.axes import Axis, Contrast, in_order
-from poise.reports.charts import PAGE, kept_lines, metric_chart
+from poise.reports.charts import PAGE, Spec, kept_lines, metric_spec
 from poise.reports.claims import ClaimResult, Compare, judge
 from poise.reports.evidence import weigh
 from poise.reports.findings import HEADLINES, Opening, noun, open_with
@@ -20,8 +19,6 @@ from poise.reports.numerals import figure
 from poise.reports.survey import Survey, survey
 from poise.reports.tables import Grid, make_grid
 from poise.study import Study
-
-Spec = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +133,10 @@ def _openings(
 
 def _figure(metric: str, rows: Sequence[Measurement], axis: Axis, anchors: Mapping[str, str]) -> Figure:
     mine = [r for r in rows if r.metric == metric and r.mean is not None]
-    chart = metric_chart(mine, axis, PAGE, anchors)
+    spec = metric_spec(mine, axis, PAGE, anchors)
     series = list(dict.fromkeys(axis.series(r.trial) for r in mine if axis.holds(r.trial)))
     return Figure(
-        metric, noun(metric), mine[0].unit, METRICS[metric].meaning, _summary(mine, axis), chart.to_dict(),
+        metric, noun(metric), mine[0].unit, METRICS[metric].meaning, _summary(mine, axis), spec,
         len(series) - len(kept_lines(series)),
     )  # fmt: skip
 
