@@ -23,6 +23,7 @@ _WHERE = {
     "Study": "poise.study",
     "UseCase": "poise.usecases",
     "built_in_names": "poise.usecases",
+    "chart": "poise.reports.charts",
     "check_claims": "poise.reports.claims",
     "compare": "poise.comparisons",
     "dump": "poise.dumps",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from poise.records import Completion as Completion
     from poise.records import Prompt as Prompt
     from poise.reports import report as report
+    from poise.reports.charts import chart as chart
     from poise.reports.claims import check_claims as check_claims
     from poise.scores import Score as Score
     from poise.scores import score as score
