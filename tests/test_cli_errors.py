@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,17 @@ def test_a_fault_of_the_system_is_no_mistake_of_the_user(
     code, err = ended(words, folder, monkeypatch, capsys)
     assert code == 3, err
     assert said in err
+
+
+@pytest.mark.parametrize("model", ["smollm2", "hf:gpt2"])
+def test_without_the_extra_the_way_to_it_is_said(model: str) -> None:
+    code = f"import sys\nsys.modules['torch'] = None\nfrom poise.cli import run\nsys.exit(run(['generate', {model!r}, 'hi']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert (
+        f"{model} needs the libraries of the extra `local`, but got no torch. pip install 'poise[local]'."
+        in done.stderr
+    )
 
 
 def test_nothing_is_begun_by_a_mistake(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ ENGINES: Mapping[str, EngineEntry] = {
 }
 
 
+# What the extra `local` brings; the core does without.
+LOCAL = frozenset({"torch", "transformers", "tokenizers", "safetensors", "gguf", "filelock"})
+
+
 def load(spec: str, *, dtype: str = "auto", device: str = "auto", trust_remote_code: bool = False) -> Engine:
     """Load a model, ready to draw.
 
@@ -55,6 +59,16 @@ def load(spec: str, *, dtype: str = "auto", device: str = "auto", trust_remote_c
     # Threads that spin while they wait make a machine that does anything else 2 to 30 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module, _, function = ENGINES[kind].maker.partition(":")
-    maker: Any = getattr(importlib.import_module(module), function)
-    made: Engine = maker(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    try:
+        maker: Any = getattr(importlib.import_module(module), function)
+        made: Engine = maker(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
+    except ModuleNotFoundError as error:
+        raise _lacking(spec, error) from error
     return made
+
+
+def _lacking(spec: str, error: ModuleNotFoundError) -> ModelError:
+    library = (error.name or str(error)).partition(".")[0]
+    if library not in LOCAL:
+        raise error
+    return ModelError(f"{spec} needs the libraries of the extra `local`", f"no {library}", "pip install 'poise[local]'")
