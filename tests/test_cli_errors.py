@@ -35,6 +35,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown fake": (["sweep", "fake:dragon", "hi"], "fake:dragon"),
     "no such folder": (["sweep", "hf:./nowhere", "hi"], "nowhere"),
     "no such gguf": (["sweep", "gguf:./nowhere.gguf", "hi"], "nowhere.gguf"),
+    "pickle weights": (["generate", "hf:./pickled", "hi"], "safetensors"),
     "a dtype the fake lacks": (["sweep", "fake", "hi", "--dtype", "float16"], "float16"),
     "empty prompt": (["sweep", "fake", ""], "at least one character"),
     "blank prompt": (["sweep", "fake", "  "], "at least one token"),
@@ -86,6 +87,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "bomb.yaml").write_text("\n".join(bomb))
     (place / "binary.yaml").write_bytes(bytes(range(256)))
     (place / "field.yaml").write_text("prompts: [hi]\ntempereture: 0.5\n")
+    (place / "pickled").mkdir()
+    (place / "pickled" / "config.json").write_text('{"model_type": "llama"}')
+    (place / "pickled" / "pytorch_model.bin").write_bytes(b"\x80")
     (place / "here.yaml").write_text("prompts: [hi]\n")
     before = os.environ.get("POISE_HOME", "")
     os.environ["POISE_HOME"] = str(place / "home")
@@ -130,7 +134,8 @@ def test_a_fault_of_the_system_is_no_mistake_of_the_user(
 
 @pytest.mark.parametrize("model", ["smollm2", "hf:gpt2"])
 def test_without_the_extra_the_way_to_it_is_said(model: str) -> None:
-    code = f"import sys\nsys.modules['torch'] = None\nfrom poise.cli import run\nsys.exit(run(['generate', {model!r}, 'hi']))"
+    words = ["generate", model, "hi"]
+    code = f"import sys\nsys.modules['torch'] = None\nfrom poise.cli import run\nsys.exit(run({words}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert (
