@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import poise
+from commands import Run
 from poise.errors import MetricError, StoreError, StudyError
 from poise.measurements import Measurement
 from poise.params import PARAMETERS, SamplingParams
@@ -250,6 +252,48 @@ def test_the_recipe_asks_for_what_was_drawn(study: poise.Study) -> None:
     for flag, value in (("--temperature", "0.3,0.9"), ("--draws", "9"), ("--seed", "4"), ("--max-tokens", "40")):
         assert words[words.index(flag) + 1] == value
     assert "--no-baselines" not in words
+
+
+ODD = 'it\'s "odd" $HOME `x` \\ é'
+
+
+@pytest.mark.parametrize(
+    ("prompts", "settings", "options"),
+    [
+        ([Prompt(ODD)], poise.grid(temperature=[0.4, 1.0], top_k=[3, None]), {"draws": 2, "stop": ["a;b"]}),
+        ([Prompt(messages=(Message("system", "be brief"), Message("user", "go on")))], poise.grid(temperature=0.5), {}),
+        (
+            [Prompt("-x", use_case="c"), Prompt("y", use_case="c")],
+            poise.grid(frequency_penalty=[-1, 0.5]),
+            {"seed": -3},
+        ),
+        ([Prompt("go")], [SamplingParams(temperature=0.5), SamplingParams(temperature=0.9, top_p=0.8)], {}),
+        ([*poise.load_use_case("creative-story").prompts], poise.grid(temperature=[0.2, 0.9]), {"max_tokens": 9}),
+    ],
+)
+def test_the_commands_draw_the_study_again(
+    prompts: list[Prompt], settings: list[SamplingParams], options: Any, run: Run, tmp_path: Path
+) -> None:
+    with poise.sweep(
+        poise.load("fake"),
+        prompts,
+        settings,
+        study=tmp_path / "first.db",
+        baselines=False,
+        **{"max_tokens": 12, **options},
+    ) as first:
+        [name] = first.use_cases()
+        recipe = make_recipe(first.fingerprint, survey(first, name))
+        if recipe.file:
+            (tmp_path / "usecase.yaml").write_text(recipe.file)
+        for command in recipe.commands:
+            words = shlex.split(command)
+            assert words[0] == "poise"
+            ended = run(*words[1:])
+            assert ended.code == 0, ended.err
+        with poise.Study.open(tmp_path / "again.db") as again:
+            drawn = [[(c.request, c.token_ids, c.text) for c in s.completions(name)] for s in (first, again)]
+    assert drawn[0] == drawn[1] != []
 
 
 def test_a_recipe_with_control_characters_goes_through_a_file(tmp_path: Path) -> None:

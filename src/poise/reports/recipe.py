@@ -17,6 +17,7 @@ from poise.reports.axes import value_of
 from poise.reports.survey import Limits, Survey
 from poise.usecases import built_in_names, load_use_case
 
+DTYPES = ("float32", "bfloat16", "float16")  # those that can be asked for
 MAX_FILE = 60_000  # characters of a use-case file shown on a page
 
 
@@ -52,7 +53,9 @@ def make_recipe(fingerprint: Fingerprint, survey: Survey) -> Recipe:
     source = ["-f", survey.use_case] if built_in else ["-f", "usecase.yaml"] if needs_file else _prompt_flags(survey)
     swept = [t for t in survey.trials if not t.names] or list(survey.trials)
     start = ["poise", "sweep", fingerprint.model, *source]
-    end = ["--dtype", fingerprint.dtype, *([] if any(t.names for t in survey.trials) else ["--no-baselines"])]
+    end = ["--dtype", fingerprint.dtype] if fingerprint.dtype in DTYPES else []
+    end += [] if any(t.names for t in survey.trials) else ["--no-baselines"]
+    end += ["--study", "again.db"]
     commands = [
         shlex.join([*start, *flags, *_draw_flags(survey, seed, limits), *end])
         for limits, seed, flags in itertools.product(survey.limits, survey.seeds, _grids(swept))
@@ -98,7 +101,8 @@ def _flags(spread: dict[str, tuple[Number | None, ...]]) -> list[str]:
         if values in ((None,), (PARAMETERS[name].neutral,)) and name != "temperature":
             continue
         said = ",".join("off" if v is None else f"{v!r}" for v in sorted(values, key=lambda v: (v is None, v or 0)))
-        flags += [f"--{name.replace('_', '-')}", said]
+        flag = f"--{name.replace('_', '-')}"
+        flags += [f"{flag}={said}"] if said.startswith("-") else [flag, said]
     return flags
 
 
@@ -120,7 +124,7 @@ def _needs_file(survey: Survey) -> bool:
     said = [prompt.text or "", *(m.content for m in prompt.messages)]
     turns = [m.role for m in prompt.messages if m.role != "system"]
     plain = not prompt.answers and prompt.reference is None and turns in ([], ["user"])
-    return len(survey.prompts) > 1 or not plain or any(changed(s) for s in said)
+    return len(survey.prompts) > 1 or not plain or any(changed(s) or s.startswith("-") for s in said)
 
 
 def _prompt_entry(prompt: Prompt) -> object:

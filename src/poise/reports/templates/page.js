@@ -27,10 +27,12 @@
   }
 
   // What is near the window first, the rest when there is time; a closed part when it opens.
+  const visible = (place) => !place.closest("details:not([open])");
   const watch = new IntersectionObserver(
-    (seen) => seen.forEach((entry) => entry.isIntersecting && draw(entry.target)), { rootMargin: "600px" });
+    (seen) => seen.forEach((entry) => entry.isIntersecting && visible(entry.target) && draw(entry.target)),
+    { rootMargin: "600px" },
+  );
   pending.forEach((place) => watch.observe(place));
-  const visible = (place) => place.offsetWidth > 0;
   const idle = window.requestIdleCallback || ((work) => setTimeout(work, 50));
   const next = () => {
     const place = [...pending].find(visible);
@@ -38,12 +40,12 @@
   };
   window.addEventListener("load", () => idle(next));
   document.addEventListener("toggle", (event) => {
-    if (event.target.open) event.target.querySelectorAll(".chart").forEach(draw);
+    if (event.target.open) [...event.target.querySelectorAll(".chart")].filter(visible).forEach(draw);
   }, true);
 
   // A link into a closed part opens it.
   const reveal = () => {
-    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = location.hash && document.getElementById(location.hash.slice(1));
     for (let part = target && target.closest("details"); part; part = part.parentElement.closest("details")) part.open = true;
     if (target) target.scrollIntoView({ block: "start", inline: "center" });
   };
