@@ -57,7 +57,7 @@ def test_values(name: str, text: str, values: tuple[float | None, ...]) -> None:
         ("temperature", "1..", "range"),
         ("temperature", "٣", "'٣'"),
         ("top_p", "1.5", "[0, 1]"),
-        ("top_k", "0.5", "whole number"),
+        ("top_k", "1.5", "whole number"),
         ("top_k", "0", "[1, ∞)"),
         ("typical_p", "0", "(0, 1]"),
     ],

@@ -45,6 +45,6 @@ def test_an_example_shows_a_text_per_setting(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", SHOWN)
 def test_without_an_argument_it_is_the_embedded_model(name: str, tmp_path: Path) -> None:
     out = output(name, [], tmp_path)
-    assert out.count("===") == 2 * len(SHOWN[name])
-    for text in out.split("\n=== ")[1:]:
-        assert len(text.split()) > 50
+    texts = out.split("\n=== ")[1:]
+    assert len(texts) == len(SHOWN[name])
+    assert len({text.partition("===")[2] for text in texts}) > 1, "temperature changes the text"

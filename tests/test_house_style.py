@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -36,6 +38,7 @@ HEAVY = {
     "wordllama": ("metrics/vectors.py",),
     "pyarrow": ("dumps.py",),
 }
+IMPORTED_AS = {"pyyaml": "yaml", "vl_convert_python": "vl_convert"}
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}
 MAX_LINES, MAX_FUNCTION, MAX_PARAMETERS, MAX_CAPTION = 400, 40, 8, 12
 
@@ -180,6 +183,16 @@ def test_functions_are_short_and_take_few_parameters(path: Path) -> None:
 def test_the_caption_is_short(path: Path) -> None:
     words = len(caption(path).split())
     assert 1 <= words <= MAX_CAPTION, f"{ids(path)}: its first docstring line has {words} words"
+
+
+def test_every_library_imported_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    said = [*declared["dependencies"], *declared["optional-dependencies"]["local"]]
+    names = {re.split(r"[^A-Za-z0-9_-]", d)[0].lower().replace("-", "_") for d in said}
+    names = {IMPORTED_AS.get(n, n) for n in names}
+    used = {n.partition(".")[0] for p in FILES for n, _ in imports(tree(p), package_of(p))}
+    used -= {"poise", "__future__", "pytest", *sys.stdlib_module_names}
+    assert used == names, "pyproject.toml declares exactly what is imported"
 
 
 def test_readme_has_the_file_map() -> None:
