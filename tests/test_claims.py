@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -120,6 +121,15 @@ def test_too_few_prompts_is_not_measured_and_says_what_to_add() -> None:
     [repeats] = [r for r in found if r.claim.key == "low-repeats"]
     assert repeats.status == "not measured"
     assert "add 5 prompts" in str(repeats)
+
+
+def test_a_metric_without_data_says_why() -> None:
+    trials = [trial(0.2), trial(0.9)]
+    note = "a text has too few tokens"
+    rows = [dataclasses.replace(measured("seq_rep_4", t, None), note=note) for t in trials]
+    found = {r.claim.key: r for r in judge("creative-story", trials, rows, lambda a, b, m: [])}
+    assert found["low-repeats"].status == "not measured"
+    assert note in found["low-repeats"].reason
 
 
 def test_every_claim_has_a_metric_that_exists_or_says_what_is_beyond() -> None:

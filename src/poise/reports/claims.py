@@ -229,7 +229,8 @@ def judge(use_case: str, trials: Sequence[Trial], rows: Sequence[Measurement], l
     compared = [looks[pairs[x]][x.metric] for x in tested]
     weighed = weigh(compared, holm([c.p_value for c in compared]), rows)
     evidence = dict(zip(tested, weighed, strict=True))
-    return [_result(c, use_case, evidence, pairs) for c in spoken]
+    empty = {r.metric: r.note for r in rows if r.metric not in measured}
+    return [_result(c, use_case, evidence, pairs, empty) for c in spoken]
 
 
 def _pair(expected: Expectation, at: Mapping[float, Trial]) -> tuple[Trial, Trial] | None:
@@ -239,17 +240,22 @@ def _pair(expected: Expectation, at: Mapping[float, Trial]) -> tuple[Trial, Tria
 
 
 def _result(
-    claim: Claim, use_case: str, evidence: Mapping[Expectation, Evidence], drawn: Container[Expectation]
+    claim: Claim,
+    use_case: str,
+    evidence: Mapping[Expectation, Evidence],
+    drawn: Container[Expectation],
+    empty: Mapping[str, str],
 ) -> ClaimResult:
     lacking = [x for x in claim.expected if x not in drawn]
-    blind = [x for x in claim.expected if x not in evidence]
-    if not claim.expected or (blind and not lacking and claim.beyond):
-        return ClaimResult(claim, use_case, "cannot be judged")
     if lacking:
         wanted = " and ".join("/".join(f"{t:g}" for t in side) for side in (lacking[0].low, lacking[0].high))
         return ClaimResult(claim, use_case, "not measured", reason=f"It needs the temperatures {wanted}.")
-    if blind:
-        return ClaimResult(claim, use_case, "not measured", reason=f"There are no data for {blind[0].metric}.")
+    blind = [x.metric for x in claim.expected if x not in evidence]
+    if blind and blind[0] in empty:
+        reason = f"There are no data for {blind[0]}: {empty[blind[0]]}."
+        return ClaimResult(claim, use_case, "not measured", reason=reason)
+    if blind or not claim.expected:  # there is no such metric, or it does not apply to these prompts
+        return ClaimResult(claim, use_case, "cannot be judged")
     found = tuple(evidence[x] for x in claim.expected)
     return ClaimResult(claim, use_case, _status(claim, found), found)
 
@@ -266,8 +272,9 @@ def _status(claim: Claim, found: Sequence[Evidence]) -> Status:
 
 def _line(evidence: Evidence, expected: Expectation) -> str:
     c = evidence.comparison
-    how = f"{c.metric}, {c.basis}" if c.basis else c.metric
-    between = f"{expected.wording} ({how}), {c.a.label} → {c.b.label}: {evidence.change}"
-    size = f"difference {evidence.size} {evidence.limits}".rstrip() if evidence.size else ""
+    basis = c.basis.partition(";")[0]
+    how = f"{c.metric}, {basis}" if basis else c.metric
+    between = f"{expected.wording} ({how}), {c.a.label} → {c.b.label}: means {evidence.change}"
+    size = f"paired difference {evidence.size} {evidence.limits}".rstrip() if evidence.size else ""
     parts = [between, size, evidence.reason, f"{evidence.pairs} of {evidence.scope}"]
     return "; ".join(filter(None, parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -36,6 +37,13 @@ class Evidence:
     def found(self) -> bool:
         """Whether a difference was detected."""
         return self.direction in ("rises", "falls")
+
+    @property
+    def even(self) -> bool:
+        """Whether the means differ by the paired difference; they do not where a text lacks its partner."""
+        if self.first is None or self.second is None or self.comparison.difference is None:
+            return True
+        return math.isclose(self.second - self.first, self.comparison.difference, rel_tol=1e-6, abs_tol=1e-9)
 
     @property
     def change(self) -> str:

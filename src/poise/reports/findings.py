@@ -57,6 +57,11 @@ class Opening(NamedTuple):
     evidence: tuple[Evidence, ...]
     caveat: str
 
+    @property
+    def uneven(self) -> bool:
+        """Whether means and differences speak of different texts, as where some are too short for a metric."""
+        return any(not e.even for e in self.evidence)
+
 
 def open_with(contrast: Contrast, evidence: Sequence[Evidence]) -> Opening:
     """Say what a contrast shows, and no more.

@@ -15,8 +15,8 @@ def figure(value: float | None, unit: str) -> str:
     Returns:
         For example ``62%``, ``0.0314`` or ``1,204``; an en dash where there is no data.
 
-    >>> figure(0.6249, "share"), figure(1234.5, "tokens"), figure(-0.03141, "nats"), figure(None, "share")
-    ('62%', '1,234', '−0.031', '–')
+    >>> figure(0.6249, "share"), figure(0.004, "share"), figure(1234.5, "tokens"), figure(-0.03141, "nats")
+    ('62%', '0.4%', '1,234', '−0.031')
     """
     if value is None:
         return "–"
@@ -72,7 +72,9 @@ def count(number: int, noun: str) -> str:
 
 
 def _share_digits(share: float) -> int:
-    return 0 if share == 0 or abs(share) >= 0.01 else 1
+    """Whole percents, and below one percent as many digits as it takes to see the first."""
+    size = abs(share)
+    return 0 if size == 0 or size >= 0.00995 else 1 if size >= 0.000995 else 2
 
 
 def _plain(value: float) -> str:

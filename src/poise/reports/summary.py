@@ -53,7 +53,7 @@ def shown(survey: Survey) -> str:
     texts = count(survey.completions, "text")
     said = "All texts are shown."
     if here < survey.completions:
-        said = f"{here:,} of {texts} are shown: the first draws of the first prompts, unchosen."
+        said = f"{here:,} of {texts} are shown: the first draws of the first prompts, unchosen; poise dump writes all."
     noise = " Texts in a row share their noise, so what differs is due to the setting."
     return said + (noise if len(survey.columns) > 1 else "")
 
