@@ -59,7 +59,6 @@ class Section:
         openings: one per varied parameter.
         headlines, others: charts of the metrics that the openings speak of, and of the rest.
         glance, rest: their tables.
-        notes: what was left out of the numbers.
         claims: the article's claims held against it; empty where its temperatures were not drawn.
     """
 
@@ -75,7 +74,6 @@ class Section:
     others: tuple[Figure, ...]
     glance: Grid
     rest: Grid
-    notes: tuple[str, ...]
     claims: tuple[ClaimResult, ...]
 
 
@@ -117,7 +115,6 @@ def make_section(study: Study, use_case: str, anchor: str) -> Section:
         others=tuple(figures[m] for m in later if m in figures),
         glance=make_grid(ordered, first, rows),
         rest=make_grid(ordered, later, rows),
-        notes=tuple(rows.notes),
         claims=tuple(judge(use_case, seen.trials, rows, look)),
     )
 
