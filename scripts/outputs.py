@@ -40,7 +40,7 @@ def main() -> int:
     """Rewrite the README in place, with a home of its own."""
     with tempfile.TemporaryDirectory() as home:
         cache = os.environ.get("POISE_CACHE") or str(_cache())
-        env = {**os.environ, "POISE_HOME": home, "POISE_CACHE": cache, "COLUMNS": "120"}
+        env = {**os.environ, "POISE_HOME": home, "POISE_CACHE": cache, "COLUMNS": "100"}
 
         def run(words: list[str]) -> str:
             command = [sys.executable, "-c", "from poise.cli import main; main()", *words]

@@ -103,6 +103,16 @@ def test_use_cases_by_name_and_by_file(run: Run) -> None:
     assert names == {"my-use-case", "creative-story"}
 
 
+def test_draws_by_default(run: Run) -> None:
+    """One text to generate, 8 of a lone prompt, 4 of a use case of 16."""
+    asked = ["--dry-run", "--json", "--temperature", "0.5"]
+    found = [
+        json.loads(run(*words, *asked).out)["draws"]
+        for words in (["generate", "fake", "hi"], ["sweep", "fake", "hi"], ["sweep", "fake", "-f", "creative-story"])
+    ]
+    assert found == [1, 8, 4]
+
+
 def test_the_limits_of_a_use_case_hold_unless_a_flag_says_otherwise(run: Run) -> None:
     run("usecase", "new", "mine.yaml")  # max_tokens: 64, five prompts
     asked = [

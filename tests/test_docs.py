@@ -48,6 +48,22 @@ def test_every_command_in_the_docs_runs(
         assert code == 0, f"{line}\n{capsys.readouterr().err}"
 
 
+def test_the_python_in_the_docs_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POISE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    blocks = [b for p in PAGES for b in re.findall(r"```python\n(.*?)```", p.read_text(encoding="utf-8"), re.DOTALL)]
+    assert len(blocks) >= 3
+    for block in blocks:
+        exec(compile(block, "docs", "exec"), {})
+    out = capsys.readouterr().out
+    assert "question_marks" in out
+    heads = re.search(r"(\d+) of 200 heads", out)
+    assert heads
+    assert 100 < int(heads[1]) < 180  # 140 expected, 6 standard deviations on either side
+
+
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda p: p.name)
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

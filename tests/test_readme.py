@@ -28,8 +28,6 @@ def shape(text: str) -> str:
             words = re.sub(r"[0-9a-f]{10}\.db|[-+]?\d[\d.,e-]*%?", "#", line)
             words = re.sub(r"^(  .*\s)(yes|no)(\s)", r"\1#\3", words)
             kept.append(re.sub(r"[-\s]+", " ", words.replace(" - ", " # ")).strip())
-        else:
-            kept.append("a text")
     return "\n".join(kept)
 
 

@@ -15,7 +15,7 @@ import poise
 from poise.cli.flags import MAX_TOKENS, Drawing, with_drawing_flags
 from poise.cli.progress import Meter
 from poise.cli.schemas import CompletionRecord, Generated, PlanRecord, Swept, TrialRecord
-from poise.cli.terminal import clip, show, show_heading, show_json, tell
+from poise.cli.terminal import clip, show, show_heading, show_json, tell, wrapped
 from poise.errors import ParameterError, UsageError
 from poise.params import SamplingParams
 from poise.records import Completion, params_record
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from poise.study import Study
     from poise.sweeps import Plan
 
-SWEEP_DRAWS = 8  # below that, one prompt gives no interval
+SWEEP_DRAWS = 8  # fewer of one prompt give no interval
+CASE_DRAWS = 4  # of 8 prompts and more: more prompts say more than more draws
 _SNIPPET = 200  # characters of a text that a sweep shows
 _SHOWN = 8  # settings that a sweep shows a text of
 
@@ -78,7 +79,8 @@ def sweep(
     settings = poise.grid(dialect=asked.dialect, **asked.values)
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
     engine = load(model, asked)
-    options = options_of(asked, SWEEP_DRAWS)
+    count = sum(len(item.prompts) if isinstance(item, poise.UseCase) else 1 for item in prompts)
+    options = options_of(asked, CASE_DRAWS if count >= 8 else SWEEP_DRAWS)
     plan = poise.plan(engine, prompts, settings, study=asked.study, baselines=not no_baselines, **options)
     if announced(plan, asked):
         return
@@ -167,7 +169,7 @@ def show_result(study: Study, plan: Plan) -> None:
     summary = study.last_sweep
     if summary is not None:
         saved = "" if summary.shared is None else f"; sharing saved {summary.shared:.0%} of {summary.tokens:,} steps"
-        show(f"{summary.drawn:,} texts drawn, {summary.reused:,} reused{saved}. Kept in {study.path}")
+        show(f"{summary.drawn:,} texts drawn, {summary.reused:,} reused{saved}\nkept in {study.path}")
     if plan.trials:
         show(f"\n{clip(plan.prompts[0].shown, _SNIPPET)}")
     for trial in plan.trials[:_SHOWN]:
@@ -175,7 +177,7 @@ def show_result(study: Study, plan: Plan) -> None:
         show_heading(trial.label + also)
         for completion in study.completions(plan.use_cases[0], trial.params, with_logprobs=False):
             if completion.request.prompt == plan.prompts[0] and completion.request.seed == plan.seed:
-                show(clip(completion.text, _SNIPPET))
+                show(wrapped(clip(completion.text, _SNIPPET)))
                 break
     if len(plan.trials) > _SHOWN:
         show(f"and {len(plan.trials) - _SHOWN:,} settings more")

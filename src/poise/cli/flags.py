@@ -23,7 +23,8 @@ MAX_TOKENS = 128  # what poise draws where nobody says; `asks` decides, a test c
 _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
     ("dialect", str, "transformers", ("--dialect",), LAW,
      "Whose order and boundary rules hold; see `poise list dialects`."),
-    ("draws", int | None, None, ("--draws", "-n"), DRAW, "Texts per prompt and setting. Default: generate 1, sweep 8."),
+    ("draws", int | None, None, ("--draws", "-n"), DRAW,
+     "Texts per prompt and setting. Default: generate 1; sweep 8, or 4 of 8 prompts and more."),
     ("seed", int, 0, ("--seed",), DRAW, "Any whole number; the same seed draws the same texts."),
     ("max_tokens", int | None, None, ("--max-tokens",), DRAW,
      "New tokens at most. Default: what the use case says, else 128."),

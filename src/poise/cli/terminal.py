@@ -47,13 +47,16 @@ def one_line(text: str) -> str:
 
 
 def clip(text: str, length: int) -> str:
-    """The text in one line, cut with ``…`` after `length` characters.
+    """The text in one line, cut with ``…`` between words after at most `length` characters.
 
-    >>> clip("abcdef", 4)
-    'abc…'
+    >>> clip("once upon a time", 12), clip("abcdef", 4)
+    ('once upon …', 'abc…')
     """
     line = one_line(text.strip())
-    return line if len(line) <= length else line[: length - 1] + "…"
+    if len(line) <= length:
+        return line
+    kept, space, _ = line[: length - 1].rpartition(" ")
+    return f"{kept} …" if space and len(kept) > length // 2 else line[: length - 1] + "…"
 
 
 def wrapped(text: str) -> str:
