@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -15,6 +17,8 @@ from poise.params import PARAMETERS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+SOURCE = ROOT / "src" / "poise"
+MODULES = [p for p in sorted(SOURCE.rglob("*.py")) if ">>> " in p.read_text(encoding="utf-8")]
 MARKDOWN = [ROOT / "README.md", ROOT / "CHANGELOG.md", *PAGES]
 
 
@@ -23,6 +27,13 @@ def commands(path: Path) -> list[str]:
     blocks = re.findall(r"```(?:sh|console)\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
     lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("poise ")]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_the_examples_in_docstrings_are_true(path: Path) -> None:
+    name = ".".join(["poise", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")
+    done = doctest.testmod(importlib.import_module(name))
+    assert done.failed == 0
 
 
 def test_generated_pages_are_fresh() -> None:
