@@ -56,8 +56,9 @@ def load(spec: str, *, dtype: str = "auto", device: str = "auto", trust_remote_c
     if kind not in ENGINES:
         known = ", ".join(entry.spec for entry in ENGINES.values())
         raise ModelError(f"A model is written as one of {known}", repr(spec), f"A hub name needs its engine: hf:{spec}")
-    # Threads that spin while they wait make a machine that does anything else 2 to 30 times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # How often a waiting thread looks before it sleeps, read once by GNU OpenMP as torch loads. By default
+    # it looks for so long that a step takes 30 times as long while the machine does anything else.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     module, _, function = ENGINES[kind].maker.partition(":")
     try:
         maker: Any = getattr(importlib.import_module(module), function)

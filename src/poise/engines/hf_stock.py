@@ -107,7 +107,8 @@ class StockStep:
         repeat = [min(i, n - 1) for i in range(size)]  # padding repeats the last row and writes nothing
         at = torch.tensor([places[i].slot for i in repeat], device=tokens.device)
         last = torch.tensor([places[i].length - 1 for i in repeat], device=tokens.device)
-        layers: list[Any] = [_SlotLayer(slots, i, at, last, n, width) for i in range(len(slots.keys))]
+        spots = slots.spots(places)
+        layers: list[Any] = [_SlotLayer(slots, i, spots, at, width) for i in range(len(slots.keys))]
         out = self.model(
             input_ids=tokens[repeat][:, None],
             attention_mask=self._mask(last, width),
@@ -140,10 +141,10 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 
     is_sliding = False
 
-    def __init__(self, slots: Slots, layer: int, at: torch.Tensor, last: torch.Tensor, real: int, width: int) -> None:
+    def __init__(self, slots: Slots, layer: int, spots: list[torch.Tensor], at: torch.Tensor, width: int) -> None:
         super().__init__()
-        self.slots, self.layer, self.is_initialized = slots, layer, True
-        self.at, self.last, self.real, self.width = at, last, real, width
+        self.slots, self.layer, self.spots, self.is_initialized = slots, layer, spots, True
+        self.at, self.width = at, width
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing: the slots are there."""
@@ -152,8 +153,8 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write (B, heads, 1, width) at each row's last position; return all that it may read."""
-        n = self.real
-        self.slots.put(self.layer, self.at[:n], self.last[:n], key_states[:n, :, 0], value_states[:n, :, 0])
+        n = self.spots[self.layer].numel() // key_states.shape[1]  # padding beyond is not written
+        self.slots.put(self.layer, self.spots, key_states[:n, :, 0], value_states[:n, :, 0])
         return self.slots.gather(self.layer, self.at, self.width)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:

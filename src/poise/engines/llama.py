@@ -132,14 +132,14 @@ class LlamaStep:
             Logits, (B, V).
         """
         n, size = len(places), pad(len(places))
-        at = torch.tensor([p.slot for p in places], device=self.device)
+        spots = slots.spots(places)
         last = torch.tensor([p.length - 1 for p in places], device=self.device)
         groups = _groups(places, self.device)
         x = self.embed[F.pad(tokens, (0, size - n))]  # (size, E)
         cos, sin = self._angles(F.pad(last, (0, size - n)))
         for i, layer in enumerate(self.layers):
             query, key, value = self._project(layer, x, cos, sin)  # (size, heads, width)
-            slots.put(i, at, last, key[:n], value[:n])
+            slots.put(i, spots, key[:n], value[:n])
             x = self._rest(layer, x, self._attend(query, slots.keys[i], slots.values[i], groups))
         return F.linear(self._norm(x, self.norm), self.head)[:n]
 
@@ -166,24 +166,26 @@ class LlamaStep:
         return F.rms_norm(x, x.shape[-1:], weight, self.eps)
 
     def _angles(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines of positions (n,), each (n, 1, width)."""
+        """Cosines, and sines with the sign that `_turn` wants, of positions (n,); each (n, 1, width)."""
         turns = positions[:, None].float() * self.frequencies
-        both = torch.cat((turns, turns), dim=-1)[:, None]
-        return both.cos().to(self.dtype), both.sin().to(self.dtype)
+        cos, sin = turns.cos(), turns.sin()
+        both = (torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1))
+        cosines, sines = (t[:, None].to(self.dtype) for t in both)
+        return cosines, sines
 
     def _attend(
         self, query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, groups: list[Group]
     ) -> torch.Tensor:
         """Softmax attention of each row over its own slot, (size, heads * width)."""
         shared = query.reshape(len(query), self.kv_heads, -1, self.width)
-        mixed = torch.zeros_like(shared)
+        mixed = torch.zeros_like(shared)  # rows of padding stay zero
         for g in groups:
             q = shared[g.rows]
             where = g.window if g.gather is None else g.gather
             if g.at is not None:
                 q = q.new_zeros((g.window.stop - g.window.start, *q.shape[1:])).index_copy_(0, g.at, q)
             parts = [torch.matmul(q, keys[b, where].transpose(-1, -2)) for b in range(g.width // BLOCK)]
-            scores = torch.cat(parts, dim=-1).float() * self.width**-0.5 + g.mask
+            scores = torch.add(g.mask, torch.cat(parts, dim=-1), alpha=self.width**-0.5)  # in float32, as the mask is
             weights = torch.split(torch.softmax(scores, dim=-1).to(values.dtype), BLOCK, dim=-1)
             sums = [torch.matmul(w, values[b, where]) for b, w in enumerate(weights)]
             out = sums[0] if len(sums) == 1 else torch.stack(sums).float().sum(0).to(values.dtype)
@@ -240,9 +242,8 @@ def _frequencies(config: Config, width: int) -> torch.Tensor:
 
 
 def _turn(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary position embedding on (n, heads, width): halves rotated against each other."""
-    left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-right, left), dim=-1) * sin
+    """Rotary position embedding on (n, heads, width): halves rotated against each other, `sin` signed."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 def _groups(places: list[Place], device: torch.device) -> list[Group]:

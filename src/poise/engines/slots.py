@@ -103,11 +103,24 @@ class Slots:
                 del self._lengths[slot]
                 heapq.heappush(self._free, slot)
 
-    def put(self, layer: int, at: torch.Tensor, last: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Write one token a row: slots and positions (B,), key and value (B, heads, width)."""
-        block, offset = last // BLOCK, last % BLOCK
-        self.keys[layer][block, at, :, offset] = key
-        self.values[layer][block, at, :, offset] = value
+    def spots(self, places: Sequence[Place]) -> list[torch.Tensor]:
+        """Where each row's last token goes in every layer's keys, and in its values, for `put`.
+
+        Layers of one shape share the indices.
+        """
+        last = torch.tensor([p.length - 1 for p in places], device=self.device)
+        slot = torch.tensor([p.slot for p in places], device=self.device)
+        first = last // BLOCK * self.count + slot
+        made: dict[int, torch.Tensor] = {}
+        for heads in {store.shape[2] for store in (*self.keys, *self.values)}:
+            head = torch.arange(heads, device=self.device)
+            made[heads] = ((first[:, None] * heads + head) * BLOCK + (last % BLOCK)[:, None]).flatten()
+        return [made[store.shape[2]] for store in (*self.keys, *self.values)]
+
+    def put(self, layer: int, spots: list[torch.Tensor], key: torch.Tensor, value: torch.Tensor) -> None:
+        """Write one token a row: key and value (B, heads, width), `spots` from the method of that name."""
+        for store, at, new in ((self.keys, layer, key), (self.values, layer + len(self.keys), value)):
+            store[layer].view(-1, new.shape[2]).index_copy_(0, spots[at], new.reshape(-1, new.shape[2]))
 
     def fill(self, layer: int, slot: int, key: torch.Tensor, value: torch.Tensor) -> None:
         """Write a prompt from position 0 on: key and value (heads, n, width)."""
