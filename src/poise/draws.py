@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from poise import noise
 
-NEAR = 3.0  # logits below the top within which noise is always looked at; any value is exact
-LOUD = 512  # tokens with the loudest noise looked at first, on average; any value is exact
+NEAR = 5.0  # logits below the top within which noise is always looked at; any value is exact
+LOUD = 1024  # tokens with the loudest noise looked at first, on average; any value is exact
 
 Values = NDArray[np.floating[Any]]
 
@@ -21,12 +21,14 @@ class NoiseRow(NamedTuple):
     Args:
         words: raw words, (V,).
         loud: the tokens with the largest words, ids ascending.
+        din: Gumbel noise of those tokens.
         quiet: Gumbel noise that no token outside `loud` exceeds.
         peak: the largest Gumbel noise of all.
     """
 
     words: noise.Words
     loud: NDArray[np.intp]
+    din: noise.Floats
     quiet: float
     peak: float
 
@@ -44,10 +46,12 @@ def noise_row(noise_key: int, position: int, size: int) -> NoiseRow:
     """
     words = noise.words(noise_key, position, size)
     if size <= LOUD:
-        return NoiseRow(words, np.arange(size), -np.inf, float(noise.gumbel(words.max(keepdims=True))[0]))
+        din = noise.gumbel(words)
+        return NoiseRow(words, np.arange(size), din, -np.inf, float(din.max()))
     bar = np.uint64((1 - LOUD / size) * 2.0**64)  # words are uniform: about LOUD of them lie above
+    loud = np.flatnonzero(words >= bar)
     edges = noise.gumbel(np.array([bar, words.max()]))
-    return NoiseRow(words, np.flatnonzero(words >= bar), float(edges[0]), float(edges[1]))
+    return NoiseRow(words, loud, noise.gumbel(words[loud]), float(edges[0]), float(edges[1]))
 
 
 def winners(values: Values, scales: NDArray[np.float64], row: NoiseRow) -> NDArray[np.intp]:
@@ -67,10 +71,9 @@ def winners(values: Values, scales: NDArray[np.float64], row: NoiseRow) -> NDArr
     """
     top = float(values.max())
     near = np.flatnonzero(values >= values.dtype.type(top - NEAR))
-    best, tokens = _best(values, scales, row.words, near)
-    loud = row.loud[values[row.loud] > -np.inf]
-    if loud.size:
-        score, token = _best(values, scales, row.words, loud)
+    best, tokens = _best(values, scales, near, noise.gumbel(row.words[near]))
+    if row.loud.size:
+        score, token = _best(values, scales, row.loud, row.din)
         better = (score > best) | ((score == best) & (token < tokens))
         best, tokens = np.where(better, score, best), np.where(better, token, tokens)
     unsure = np.flatnonzero(top - NEAR + scales * row.quiet >= best)
@@ -85,10 +88,10 @@ def greedy(values: Values) -> int:
 
 
 def _best(
-    values: Values, scales: NDArray[np.float64], words: noise.Words, ids: NDArray[np.intp]
+    values: Values, scales: NDArray[np.float64], ids: NDArray[np.intp], gumbel: noise.Floats
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Best score and its lowest id among `ids`, ascending, per scale."""
-    scores = values[ids].astype(np.float64) + scales[:, None] * noise.gumbel(words[ids])  # (k, n)
+    scores = values[ids].astype(np.float64) + scales[:, None] * gumbel  # (k, n)
     at = scores.argmax(axis=1)
     return scores[np.arange(scales.size), at], ids[at]
 
@@ -96,5 +99,6 @@ def _best(
 def _full(values: Values, scale: float, row: NoiseRow, floor: float) -> int:
     """The winner among all tokens that the loudest noise could lift to `floor`."""
     bar = np.nextafter(values.dtype.type(floor - scale * row.peak), values.dtype.type(-np.inf))
-    _, token = _best(values, np.array([scale]), row.words, np.flatnonzero(values >= bar))
+    ids = np.flatnonzero(values >= bar)
+    _, token = _best(values, np.array([scale]), ids, noise.gumbel(row.words[ids]))
     return int(token[0])
