@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -39,22 +41,37 @@ class Contender:
             text=True,
             env=said,
             cwd=HERE,
+            start_new_session=True,  # a group of its own, to be stopped and continued whole
         )
+        atexit.register(self.kill)
         self.ready = self._read()
+        self.pause()
         self.runs: list[dict[str, Any]] = []
 
     def run(self) -> None:
-        """One measured run."""
+        """One measured run, while the others are stopped: some poll when they have nothing to do."""
         assert self.process.stdin is not None
+        os.killpg(self.process.pid, signal.SIGCONT)
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         self.runs.append(self._read())
+        self.pause()
+
+    def pause(self) -> None:
+        """Stop the whole group."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
 
     def close(self) -> None:
         """End the process."""
         assert self.process.stdin is not None
+        os.killpg(self.process.pid, signal.SIGCONT)
         self.process.stdin.close()
         self.process.wait(60)
+
+    def kill(self) -> None:
+        """Nothing stopped is left behind, whatever ended this process."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def rates(self) -> list[float]:
         """Tokens per second of each run."""

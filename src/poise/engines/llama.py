@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from poise.engines.slots import BLOCK, LayerShape, Pad, Place, Slots, blocks
+from poise.engines.weights import Linear
 
 VERSION = 1  # raise when a change here changes bits: it is part of the decode path's name
 SPARSE = 0.6  # below this share of used slots, gathering them is cheaper than reading past the holes
@@ -21,15 +22,13 @@ class Layer(NamedTuple):
     """One layer's weights, projections that read the same input stacked."""
 
     input_norm: torch.Tensor
-    qkv: torch.Tensor
-    qkv_bias: torch.Tensor | None
+    qkv: Linear
     query_norm: torch.Tensor | None
     key_norm: torch.Tensor | None
-    out: torch.Tensor
-    out_bias: torch.Tensor | None
+    out: Linear
     post_norm: torch.Tensor
-    gate_up: torch.Tensor
-    down: torch.Tensor
+    gate_up: Linear
+    down: Linear
 
 
 class Group(NamedTuple):
@@ -86,9 +85,9 @@ class LlamaStep:
         self.width = int(config.get("head_dim") or config["hidden_size"] // self.heads)
         self.eps = float(config["rms_norm_eps"])
         self.embed, self.norm = tensors["model.embed_tokens.weight"], tensors["model.norm.weight"]
-        self.head = tensors.get("lm_head.weight", self.embed)
+        self.head = Linear(tensors.get("lm_head.weight", self.embed))
         self.dtype, self.device = self.embed.dtype, self.embed.device
-        self.vocab_size = self.head.shape[0]
+        self.vocab_size = self.head.outputs
         self.layers = [_layer(tensors, f"model.layers.{i}.") for i in range(int(config["num_hidden_layers"]))]
         self.frequencies = _frequencies(config, self.width).to(self.device)  # (width / 2,)
 
@@ -117,7 +116,7 @@ class LlamaStep:
             q, k, v = (t.transpose(0, 1)[None] for t in (query, key, value))
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
             x = self._rest(layer, x, mixed[0].transpose(0, 1).reshape(n, -1))
-        return F.linear(self._norm(x[-keep:], self.norm), self.head)
+        return self.head(self._norm(x[-keep:], self.norm))
 
     def __call__(self, tokens: torch.Tensor, places: list[Place], slots: Slots, pad: Pad) -> torch.Tensor:
         """Feed one token to each row.
@@ -141,14 +140,13 @@ class LlamaStep:
             query, key, value = self._project(layer, x, cos, sin)  # (size, heads, width)
             slots.put(i, spots, key[:n], value[:n])
             x = self._rest(layer, x, self._attend(query, slots.keys[i], slots.values[i], groups))
-        return F.linear(self._norm(x, self.norm), self.head)[:n]
+        return self.head(self._norm(x, self.norm))[:n]
 
     def _project(
         self, layer: Layer, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values of one layer, positions turned in, each (n, heads, width)."""
-        h = self._norm(x, layer.input_norm)
-        qkv = F.linear(h, layer.qkv, layer.qkv_bias).view(len(x), -1, self.width)
+        qkv = layer.qkv(self._norm(x, layer.input_norm)).view(len(x), -1, self.width)
         query, key, value = torch.split(qkv, [self.heads, self.kv_heads, self.kv_heads], dim=1)
         if layer.query_norm is not None and layer.key_norm is not None:
             query, key = self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)
@@ -158,9 +156,9 @@ class LlamaStep:
 
     def _rest(self, layer: Layer, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """What follows attention: output projection and feed-forward, (n, E)."""
-        x = x + F.linear(mixed, layer.out, layer.out_bias)
-        gate, up = F.linear(self._norm(x, layer.post_norm), layer.gate_up).chunk(2, dim=-1)
-        return x + F.linear(F.silu(gate) * up, layer.down)
+        x = x + layer.out(mixed)
+        gate, up = layer.gate_up(self._norm(x, layer.post_norm)).chunk(2, dim=-1)
+        return x + layer.down(F.silu(gate) * up)
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.rms_norm(x, x.shape[-1:], weight, self.eps)
@@ -205,15 +203,13 @@ def _layer(tensors: Mapping[str, torch.Tensor], at: str) -> Layer:
     assert gate_up is not None, f"{at} has no feed-forward"
     return Layer(
         input_norm=tensors[f"{at}input_layernorm.weight"],
-        qkv=qkv,
-        qkv_bias=stacked(parts, "bias"),
+        qkv=Linear(qkv, stacked(parts, "bias")),
         query_norm=tensors.get(f"{at}self_attn.q_norm.weight"),
         key_norm=tensors.get(f"{at}self_attn.k_norm.weight"),
-        out=tensors[f"{at}self_attn.o_proj.weight"],
-        out_bias=tensors.get(f"{at}self_attn.o_proj.bias"),
+        out=Linear(tensors[f"{at}self_attn.o_proj.weight"], tensors.get(f"{at}self_attn.o_proj.bias")),
         post_norm=tensors[f"{at}post_attention_layernorm.weight"],
-        gate_up=gate_up,
-        down=tensors[f"{at}mlp.down_proj.weight"],
+        gate_up=Linear(gate_up),
+        down=Linear(tensors[f"{at}mlp.down_proj.weight"]),
     )
 
 
