@@ -296,3 +296,14 @@ def test_changed_circumstances_warn_and_cost_nothing(tmp_path: Path) -> None:
     assert (said.missing, said.rate) == (0, None)
     with pytest.warns(UserWarning, match="device was cpu, is cuda"):
         assert drawn(sweep(Moved(), "a ship", HEATS, study=tmp_path / "s.db", max_tokens=2)) == (0, 4)
+
+
+def test_a_device_that_failed_its_self_test_is_told_before_drawing() -> None:
+    class Wobbly(FakeEngine):
+        @property
+        def fingerprint(self) -> Fingerprint:
+            return dataclasses.replace(super().fingerprint, provenance={"replay": "unverified"})
+
+    noted = str(plan(Wobbly(), "hello", SamplingParams()))
+    assert "replay: unverified" in noted
+    assert "replay" not in str(plan(FakeEngine(), "hello", SamplingParams()))
