@@ -276,5 +276,6 @@ def _line(evidence: Evidence, expected: Expectation) -> str:
     how = f"{c.metric}, {basis}" if basis else c.metric
     between = f"{expected.wording} ({how}), {c.a.label} → {c.b.label}: means {evidence.change}"
     size = f"paired difference {evidence.size} {evidence.limits}".rstrip() if evidence.size else ""
-    parts = [between, size, evidence.reason, f"{evidence.pairs} of {evidence.scope}"]
+    behind = f"{evidence.pairs} of {evidence.scope}" if evidence.comparison.n_pairs else ""
+    parts = [between, size, evidence.reason, behind]
     return "; ".join(filter(None, parts))
