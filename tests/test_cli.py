@@ -202,6 +202,9 @@ def test_demo_measures_the_article(run: Run, tmp_path: Path) -> None:
     for part in ("technical-explanation: mean", "nfl-fantasy: mean", "SUPPORTED", "CANNOT BE JUDGED"):
         assert part in done.out
     assert (tmp_path / "report.html").exists()
+    assert "The model may not end a text before 64 tokens" in " ".join(done.err.split())
+    with poise.Study.open(poise.latest_study(), create=False, read_only=True) as study:
+        assert {(c.request.min_tokens, len(c.content_ids) >= 64) for c in study.completions()} == {(64, True)}
     again = run("demo", "--model", "fake", "--no-open", "--json")
     record = DOCUMENTS["demo"].model_validate_json(again.out, strict=True).model_dump()
     assert record["drawn"] == 0

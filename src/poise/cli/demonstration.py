@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ARTICLE = "https://dzone.com/articles/decoding-llm-parameters-temperature"
 FOOTBALL = "What are some of the best strategies within NFL Fantasy"
 MAX_TOKENS = 96  # long enough for loops to show; the article's 200 would take twice the time and tell the same
+MIN_TOKENS = 64  # a model that ends most texts after a few tokens leaves nothing to compare
 FIRST = (0.2, 0.9)  # the temperatures shown before anything is measured
 # What the table shows of all that was measured; the report has the rest.
 SHOWN = ("seq_rep_4", "loop_rate", "word_vector_distance", "nll", "relevance")
@@ -51,7 +52,7 @@ class Part(NamedTuple):
     @property
     def options(self) -> DrawOptions:
         """How it is drawn: continued as text, as the article does."""
-        return {"draws": self.draws, "seed": 0, "max_tokens": MAX_TOKENS, "chat": False}
+        return {"draws": self.draws, "seed": 0, "max_tokens": MAX_TOKENS, "min_tokens": MIN_TOKENS, "chat": False}
 
 
 def demo(
@@ -72,6 +73,10 @@ def demo(
         tell(f"Loading {model} …")
     engine = poise.load(model)
     kept = Path(study) if study else poise.plan(engine, [p.case for p in parts], parts[0].settings).study
+    tell(wrapped(
+        f"The model may not end a text before {MIN_TOKENS} tokens, so that texts of one length are compared; "
+        "the article's model never ended one."
+    ))  # fmt: skip
     if not as_json:
         _show_first(engine, parts[0], kept)
     done = [_draw(engine, part, kept) for part in parts]
