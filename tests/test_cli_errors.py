@@ -59,7 +59,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown format": (["dump", "--format", "xlsx", "--study", "study.db"], "'xlsx'"),
     "json without a file": (["dump", "--json", "--study", "study.db"], "-o"),
     "unknown metric": (["measure", "--metric", "lenght", "--study", "study.db"], "Did you mean length?"),
-    "answers without answers": (["measure", "--metric", "exact_match", "--study", "study.db"], "exact_match"),
+    "answers without answers": (["measure", "--metric", "exact_match", "--study", "study.db"], "Give each prompt its `answer`"),
     "unknown trial": (["compare", "temperature=0.3", "temperature=7", "--study", "study.db"], "temperature=7"),
     "a trial with itself": (["compare", "greedy", "temperature=0", "--study", "study.db"], "wice"),
     "unknown use case of a study": (["measure", "--use-case", "poems", "--study", "study.db"], "'poems'"),

@@ -180,7 +180,7 @@ def choose_metrics(study: Study, use_case: str, asked: Sequence[str | Metric] | 
         raise MetricError(
             f"{', '.join(blind)} needs prompts with answers",
             f"use case {use_case!r} without any",
-            "Give the prompts `answers` in the use case's file, or leave the metric out",
+            "Give each prompt its `answer` in the use case's file, or leave the metric out",
         )
     return chosen
 
