@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -202,6 +202,17 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     # Model output may hold lone surrogates, which strict UTF-8 refuses.
     connection.text_factory = lambda stored: stored.decode("utf-8", "surrogatepass")
     return connection
+
+
+def is_blank(path: Path) -> bool:
+    """Whether there is nothing to read: no file, or one whose making was interrupted before its first table."""
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        return True
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return _is_empty(connection)
+    except sqlite3.Error:
+        return False  # opening it for good says what is wrong
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

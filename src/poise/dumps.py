@@ -54,7 +54,7 @@ COLUMNS: Mapping[str, Column] = {
     "seed": Column("text", "the seed, a whole number of any size"),
     "draw": Column("integer", "number of the draw, from 0"),
     "max_tokens": Column("integer", "new tokens at most"),
-    "min_tokens": Column("integer", "new tokens before which the text could not end"),
+    "min_tokens": Column("integer", "the model could not end the text before this many; a stop string still could"),
     "stop": Column("texts", "strings that end the text"),
     "text": Column("text", "without the prompt, special tokens, stop string and thinking"),
     "thinking": Column("text", "what a reasoning model thought before its text"),
@@ -64,7 +64,7 @@ COLUMNS: Mapping[str, Column] = {
 }
 
 
-def dump(study: Study, format: Format, path: str | Path | None = None, *, everything: bool = False) -> int:
+def dump(study: Study, format: Format, path: str | Path | None = None, *, everything: bool = True) -> int:
     """Write a study's completions as a table, one row each; `COLUMNS` says what the columns hold.
 
     JSON lines are pure ASCII and exact. Parquet and CSV are UTF-8, in which a lone surrogate becomes U+FFFD.
@@ -76,7 +76,7 @@ def dump(study: Study, format: Format, path: str | Path | None = None, *, everyt
         study: the study.
         format: ``jsonl``, ``csv`` or ``parquet``.
         path: the file to write or replace; None or "-" for standard output.
-        everything: also what earlier askings drew: prompts that left a use case, other limits.
+        everything: also what earlier askings drew: prompts that left a use case, other limits; False leaves it out.
 
     Returns:
         How many completions were written.

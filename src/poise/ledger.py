@@ -15,6 +15,12 @@ from poise.errors import ParameterError, PoiseError, StudyError
 from poise.params import SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request, Trial
 
+_HIGHEST = (
+    "SELECT a.settings, c.seed, COUNT(*), MAX(c.draw) + 1 FROM current_prompts p"
+    " JOIN asked a ON a.use_case = p.use_case"
+    " JOIN completions c ON (c.input, c.settings, c.limits) = (p.input, a.settings, p.limits)"
+    " WHERE p.use_case = ? GROUP BY a.settings, c.seed, p.input"
+)
 PLACES_NOW = "SELECT input, limits, record FROM current_prompts WHERE use_case = ? ORDER BY place"
 _PLACES_EVER = """
     SELECT p.input, p.limits, p.record FROM prompts p JOIN (
@@ -190,6 +196,48 @@ class Ledger:
         chosen = self._chosen(use_case)
         wanted = {i for i, p in self._settings() if params is None or p == params.normalised()}
         return sum(n for (case, i), n in self._counts().items() if case in chosen and i in wanted)
+
+    def caveats(self, use_case: str | None = None) -> list[str]:
+        """What a reader must know before trusting numbers: texts that are missing, or not shown.
+
+        An interrupted sweep keeps what was finished, and short texts finish first: what is there is not
+        a fair sample of what was asked.
+
+        Args:
+            use_case: one of `use_cases()`; None for all.
+
+        Returns:
+            Sentences, none for a study that is whole.
+
+        Raises:
+            StudyError: no such use case.
+        """
+        chosen = self._chosen(use_case)
+        found = [
+            f"{case}: {gaps:,} texts of an interrupted sweep are missing. Short texts finish first, so numbers and "
+            "intervals are biased: run the sweep again to draw the rest"
+            for case in chosen
+            if (gaps := self._gaps(case))
+        ]
+        shown = sum(n for (case, _), n in self._counts().items() if case in chosen)
+        [(everything,)] = self._db.rows("SELECT COUNT(*) FROM completions")
+        if use_case is None and everything > shown:
+            found.append(
+                f"{everything - shown:,} texts drawn with other limits (max or min tokens, stop) or prompts are left "
+                "out here; `poise dump` writes them all"
+            )
+        return found
+
+    def _gaps(self, use_case: str) -> int:
+        """Draws that are missing below the highest one; prompts of a named use case have equally many."""
+        rows = self._db.rows(_HIGHEST, (use_case,))
+        if use_case == Prompt().use_case:  # lone prompts add up, each with settings of its own
+            return sum(highest - n for *_, n, highest in rows)
+        prompts = len(self._db.rows(PLACES_NOW, (use_case,)))
+        trials: dict[tuple[object, object], list[tuple[int, int]]] = {}
+        for settings, seed, n, highest in rows:
+            trials.setdefault((settings, seed), []).append((n, highest))
+        return sum(prompts * max(h for _, h in found) - sum(n for n, _ in found) for found in trials.values())
 
     def state(self, use_case: str) -> tuple[object, ...]:
         """What changes whenever `completions` or `prompts` would give something else.

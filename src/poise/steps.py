@@ -98,9 +98,10 @@ class TorchLaw:
     def _host(self, logits: torch.Tensor) -> Values:
         """The logits on the host, converted once however often one step asks for them."""
         version = 0 if logits.is_inference() else logits._version  # raised by every write into a tensor
-        if self._seen is None or self._seen[0] is not logits or self._seen[1] != version:
-            self._seen = (logits, version, _to_numpy(logits))
-        return self._seen[2]
+        seen = self._seen  # another thread may replace it
+        if seen is None or seen[0] is not logits or seen[1] != version:
+            self._seen = seen = (logits, version, _to_numpy(logits))
+        return seen[2]
 
 
 class _Row:

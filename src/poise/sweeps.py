@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, Unpack
 from poise import asks
 from poise.asks import Ask, DrawOptions, Given, Options
 from poise.codec import RequestKeys
+from poise.database import is_blank
 from poise.errors import EngineError, UsageError
 from poise.ledger import SweepSummary
 from poise.params import SamplingParams
@@ -217,7 +218,7 @@ def _completions(engine: Engine, requests: list[Request], tally: Tally) -> Gener
 def _look(engine: Engine, ready: _Prepared, study: Study | Path) -> tuple[list[Request], float | None, list[str]]:
     """What is missing, how fast it went before, and what changed since."""
     if isinstance(study, Path):
-        if not study.exists() or study.stat().st_size == 0:
+        if is_blank(study):
             return ready.requests, None, []
         with Study.open(study, read_only=True) as held:
             return _look(engine, ready, held)

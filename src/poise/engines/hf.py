@@ -12,11 +12,11 @@ import transformers
 from poise import models
 from poise.engines import certificates, conversion, llama
 from poise.engines.certificates import Certificate
-from poise.engines.hf_stock import StockStep
+from poise.engines.hf_stock import StockStep, cannot_share, check_rows
 from poise.engines.llama import LlamaStep
 from poise.engines.local import LocalEngine, Parts, find_device, find_dtype, machine
 from poise.engines.local_session import Padding, Step, agrees, self_test
-from poise.errors import ModelError, PromptError
+from poise.errors import EngineError, ModelError, PromptError
 from poise.models import ModelFiles
 from poise.records import Message
 
@@ -129,7 +129,11 @@ def _certify(model: Any, fast: bool) -> Certificate:
         if agrees(ours, *(StockStep(model, a) for a in ATTENTION)):
             return Certificate(ours.name, *self_test(ours))
     kernels = ATTENTION if model._supports_sdpa else ATTENTION[1:]
-    found = [(StockStep.name_with(a), self_test(StockStep(model, a))) for a in kernels]
+    try:
+        check_rows(model, kernels[0])
+        found = [(StockStep.name_with(a), self_test(StockStep(model, a))) for a in kernels]
+    except (ValueError, KeyError, IndexError, RuntimeError, AttributeError, TypeError) as error:
+        raise cannot_share(model, f"{type(error).__name__}: {error}") from error
     path, padding = next((f for f in found if f[1].verified), found[0])
     return Certificate(path, *padding)
 
@@ -142,12 +146,20 @@ def _step(model: Any, path: str) -> Step:
 
 def _model(files: ModelFiles, dtype: torch.dtype, device: torch.device, trust: bool) -> Any:
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            files.directory, dtype=dtype, use_safetensors=True, trust_remote_code=trust
+        model, told = transformers.AutoModelForCausalLM.from_pretrained(
+            files.directory, dtype=dtype, use_safetensors=True, trust_remote_code=trust, output_loading_info=True
         )
+        lacking = sorted(map(str, [*told["missing_keys"], *told["mismatched_keys"]]))
+        if not lacking:
+            return model.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise EngineError("A model must fit into the device's memory", str(error), "Try --device cpu") from error
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError("A model's weights must fit its config", str(error), f"Fetch {files.name} again") from error
-    return model.to(device).eval()
+    # transformers would fill them with random numbers, other ones at every load
+    raise ModelError(
+        "A model's weights must be complete", f"{len(lacking)} missing, {lacking[0]} for one", "Fetch it again"
+    )
 
 
 def _eos(model: Any, codec: HFCodec) -> frozenset[int]:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
-from poise.engines.slots import LayerShape, Pad, Place, Slots, blocks
+from poise.engines.slots import BLOCK, LayerShape, Pad, Place, Slots, blocks
 from poise.errors import ModelError
 
-KNOWN_LAYERS = {"full_attention", "sliding_attention", "chunked_attention"}
+KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.1}  # total variation distance
 
 
 class StockStep:
@@ -31,11 +32,12 @@ class StockStep:
         self.dtype: torch.dtype = model.dtype
         self.device: torch.device = model.get_input_embeddings().weight.device
         self.vocab_size = int(model.config.get_text_config().vocab_size)
-        self.window = _window(model.config)
-        self.kinds = set(getattr(model.config, "layer_types", None) or ())
+        config = model.config.get_text_config()
+        self.window = _window(config)
+        self.kinds = set(getattr(config, "layer_types", None) or ())
         unknown = self.kinds - KNOWN_LAYERS
         if unknown:
-            raise _no_cache(model)
+            raise cannot_share(model, f"layers of {', '.join(sorted(unknown))}")
 
     @staticmethod
     def name_with(attention: str) -> str:
@@ -72,12 +74,12 @@ class StockStep:
         fed = torch.tensor([list(ids)], device=self.device)
         try:
             out = self.model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=keep)
-        except (ValueError, AttributeError, IndexError) as error:
+        except (ValueError, AttributeError) as error:
             if _plain(cache):
                 raise
-            raise _no_cache(self.model) from error
+            raise cannot_share(self.model, str(error)) from error
         if not _plain(cache):
-            raise _no_cache(self.model)
+            raise cannot_share(self.model, "a state of its own")
         return out.logits[0, -keep:], cache
 
     def __call__(self, tokens: torch.Tensor, places: list[Place], slots: Slots, pad: Pad) -> torch.Tensor:
@@ -183,9 +185,40 @@ def _window(config: Any) -> int | None:
     return found
 
 
-def _no_cache(model: Any) -> ModelError:
+@torch.inference_mode()
+def check_rows(model: Any, attention: str) -> None:
+    """Hold rows in slots against the model's plain forward: models that mask by themselves fail here.
+
+    Args:
+        model: a causal language model of transformers.
+        attention: the kernel.
+
+    Raises:
+        ModelError: the next-token distributions differ by more than rounding.
+    """
+    step = StockStep(model, attention)
+    count = min(step.vocab_size, 1000)
+    length = min(BLOCK + 20, (getattr(model.config.get_text_config(), "max_position_embeddings", None) or BLOCK) - 4)
+    ids = [(7 * i + 3) % count for i in range(length)]
+    slots = Slots(2, blocks(length + 1), step.dtype, step.device)
+    slots.allocate(step.shapes())
+    rows = [slots.open(n) for n in (length - 1, length // 3)]
+    for row in rows:
+        place = slots.places[row]
+        step.read(ids[: place.length], 1, slots, place.slot)
+    lengths = [slots.places[row].length for row in rows]
+    for row, n in sorted(zip(slots.extend(rows), lengths, strict=True), key=lambda pair: blocks(pair[1] + 1)):
+        ours = step(torch.tensor([ids[n]], device=step.device), [slots.places[row]], slots, lambda wanted: wanted)[0]
+        plain = model(input_ids=torch.tensor([ids[: n + 1]], device=step.device), use_cache=False).logits[0, -1]
+        apart = (torch.softmax(ours.float(), -1) - torch.softmax(plain.float(), -1)).abs().sum() / 2
+        if not float(apart) <= TOLERANCE[step.dtype]:
+            raise cannot_share(model, f"rows that differ from its plain forward by {float(apart):.2g}")
+
+
+def cannot_share(model: Any, why: str) -> ModelError:
+    """The error for a model whose texts cannot share rows."""
     return ModelError(
-        "A model's memory must be a key/value cache, so that texts can share and leave it",
-        f"{model.config.model_type}",
-        "State-space and linear-attention models are not supported yet",
+        "A model's memory must be a key/value cache with plain masks, so that texts can share and leave it",
+        f"{model.config.model_type}: {why}",
+        "State-space, linear-attention and a few older models are not supported yet",
     )

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from poise import sampler
 from poise.engines.local_session import LocalSession, Padding, Step
-from poise.errors import EngineError, ModelError, PromptError
+from poise.errors import EngineError, ModelError, ParameterError, PromptError
 from poise.models import ModelFiles
-from poise.params import PARAMETERS, SamplingParams
+from poise.params import PARAMETERS, SamplingParams, check_value
 from poise.records import Completion, Fingerprint, Message, Prompt, Request
 from poise.sessions import Law, Tally
 from poise.steps import TorchLaw
@@ -153,6 +153,11 @@ class LocalEngine:
         prompt_ids, ids = self.encode(prompt), tuple(self.parts.codec.encode(text, special=False))
         if not ids:
             raise PromptError("A text to score needs at least one token", repr(text), "Give some text")
+        size = len(prompt_ids) + len(ids)
+        if self.context_length is not None and size > self.context_length:
+            raise PromptError(
+                f"Prompt and text must fit into {self.context_length:,} tokens", f"{size:,}", "Shorten them"
+            )
         logits = self.session(len(prompt_ids) + len(ids), 2).score(prompt_ids, ids)
         return ids, self.law.take(logits, range(len(ids)), ids) - self.law.normaliser(logits)
 
@@ -226,6 +231,11 @@ def baselines(config: Mapping[str, object] | None) -> dict[str, SamplingParams]:
     Source: transformers 5.x, generation/configuration_utils.py.
     """
     said = {n: v for n, v in (config or {}).items() if n in PARAMETERS and v is not None}
+    if isinstance(said.get("top_k"), int) and said["top_k"] < 0:  # type: ignore[operator]
+        said["top_k"] = 0  # some makers write -1 for off
+    for name, value in said.items():
+        if not (value == 0 and name == "top_k"):
+            _check_published(name, value)
     off = {n for n, v in said.items() if v == 0 and n != "temperature"}
     published = {n: v for n, v in said.items() if n not in off}
     if (config or {}).get("do_sample"):
@@ -236,6 +246,18 @@ def baselines(config: Mapping[str, object] | None) -> dict[str, SamplingParams]:
     if SamplingParams.model_validate(published).active():
         found["vendor"] = published
     return {name: SamplingParams.model_validate(p).normalised() for name, p in found.items()}
+
+
+def _check_published(name: str, value: object) -> None:
+    """Say whose value it is when a model's own recommendation cannot be used."""
+    try:
+        check_value(name, value)
+    except ParameterError as error:
+        raise ModelError(
+            f"The model's generation_config.json must hold settings in range: {error.rule}",
+            error.got,
+            "Correct that file, or leave the baselines out with --no-baselines",
+        ) from error
 
 
 def _native_bfloat16(device: torch.device) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -170,10 +172,25 @@ def blocks(length: int) -> int:
 def free_bytes(device: torch.device) -> int:
     """Memory that could be taken now, bytes."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + idle
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             found = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(found.split()[1]) * 1024
+        return min(int(found.split()[1]) * 1024, _container_bytes())
     except (OSError, StopIteration):
         return 4 << 30  # no way to ask: assume a small machine
+
+
+def _container_bytes() -> int:
+    """What a container's limit leaves, bytes; the host's figures do not know it."""
+    v1, v2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+    for limit, used in (
+        (v2 / "memory.max", v2 / "memory.current"),
+        (v1 / "memory.limit_in_bytes", v1 / "memory.usage_in_bytes"),
+    ):
+        try:
+            return int(limit.read_text()) - int(used.read_text())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return sys.maxsize
