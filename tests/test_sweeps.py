@@ -307,3 +307,41 @@ def test_a_device_that_failed_its_self_test_is_told_before_drawing() -> None:
     noted = str(plan(Wobbly(), "hello", SamplingParams()))
     assert "replay: unverified" in noted
     assert "replay" not in str(plan(FakeEngine(), "hello", SamplingParams()))
+
+
+def test_an_interrupted_sweep_is_told_until_it_is_whole(tmp_path: Path) -> None:
+    """Short texts finish first: what an interruption leaves must not be read as a fair sample."""
+    path = tmp_path / "s.db"
+
+    class Stop(Exception):
+        """As Ctrl-C would be."""
+
+    def stop(done: int, total: int, tally: Tally) -> None:
+        if done == 20:
+            raise Stop
+
+    with pytest.raises(Stop):
+        sweep(FakeEngine(), "the", grid(temperature=1.2), study=path, draws=60, max_tokens=50, progress=stop)
+    with Study.open(path) as part:
+        [caveat] = part.caveats()
+    assert "interrupted sweep are missing" in caveat
+    with sweep(FakeEngine(), "the", grid(temperature=1.2), study=path, draws=60, max_tokens=50) as whole:
+        assert whole.caveats() == []
+    with sweep(FakeEngine(), "the", grid(temperature=1.2), study=path, draws=2, max_tokens=5) as other:
+        [caveat] = other.caveats()
+    assert "drawn with other limits" in caveat
+
+
+def test_a_file_whose_making_was_killed_is_swept_again(tmp_path: Path) -> None:
+    """A kill between the log mode and the first table leaves a file without tables: it counts as none."""
+    import sqlite3
+    from contextlib import closing
+
+    path = tmp_path / "s.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA user_version=0")
+        connection.execute("VACUUM")
+    assert plan(FakeEngine(), "the", SamplingParams(), study=path).missing > 0
+    with sweep(FakeEngine(), "the", SamplingParams(), study=path) as study:
+        assert study.count() > 0

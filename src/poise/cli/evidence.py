@@ -13,7 +13,7 @@ import typer
 
 import poise
 from poise.cli.schemas import Compared, ComparisonRecord, Dumped, Measured, MeasurementRecord, Reported
-from poise.cli.terminal import show, show_json
+from poise.cli.terminal import show, show_json, tell
 from poise.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,9 +27,11 @@ Format = Literal["jsonl", "csv", "parquet"]
 
 
 @contextlib.contextmanager
-def reading(path: str | None) -> Iterator[Study]:
-    """A study to read: the one named, else the latest."""
+def reading(path: str | None, *, judging: bool = True) -> Iterator[Study]:
+    """A study to read: the one named, else the latest; what to know before trusting its numbers goes first."""
     with poise.Study.open(path or poise.latest_study(), create=False, read_only=True) as study:
+        for caveat in study.caveats() if judging else ():
+            tell(f"Note: {caveat}.")
         yield study
 
 
@@ -96,7 +98,7 @@ def report(
 
 
 def dump(
-    output: Annotated[str | None, typer.Option("--output", "-o", help="File to write. Default: stdout.")] = None,
+    output: Annotated[str | None, typer.Option("--output", "-o", help="File to write. Default, and -: stdout.")] = None,
     format: Annotated[
         str | None, typer.Option("--format", help="jsonl, csv or parquet. Default: by the file's name, else jsonl.")
     ] = None,
@@ -104,12 +106,14 @@ def dump(
     as_json: JsonFlag = False,
 ) -> None:
     """Write every completion as JSONL, CSV or Parquet."""
+    output = None if output == "-" else output
+    if output is not None and Path(output).is_dir():
+        raise UsageError("A dump goes to a file", f"the folder '{output}'" if output else "''", "Add -o texts.jsonl")
     chosen = _format(output, format)
     if output is None and (as_json or chosen == "parquet"):
-        raise UsageError(
-            f"{'--json' if as_json else 'Parquet'} needs a file for the data", "none", "Add -o texts.jsonl"
-        )
-    with reading(study) as opened:
+        needs = "--json" if as_json else "Parquet"
+        raise UsageError(f"{needs} needs a file for the data", "none", f"Add -o texts.{chosen}")
+    with reading(study, judging=False) as opened:
         if output is None:
             poise.dump(opened, chosen)
             return

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from poise import __version__
-from poise.errors import StoreError, StudyError
+from poise.errors import StoreError, StudyError, UsageError
 from poise.escapes import visible
 from poise.metrics import METRICS
 from poise.params import DIALECTS, PARAMETERS, Parameter
@@ -65,18 +65,19 @@ def report(study: Study, path: str | Path = "report.html") -> Path:
         The file's path.
 
     Raises:
+        UsageError: the path is a folder, or in a folder that is not there.
         StudyError: the study holds no completions.
         StoreError: the file cannot be written.
 
     >>> poise.report(study, "report.html")                            # doctest: +SKIP
     PosixPath('report.html')
     """
+    target = _checked(Path(path))
     names = study.use_cases()
     if not names:
         raise StudyError("A report needs completions", "an empty study", "Draw some first: `poise sweep`")
     sections = [make_section(study, name, f"u{i}") for i, name in enumerate(names[:MAX_SECTIONS])]
     html = _render(study, sections, names[MAX_SECTIONS:])
-    target = Path(path)
     _write(target, html)
     return target
 
@@ -93,6 +94,7 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
         .render(
             title=summary.title(surveys, study.fingerprint),
             asked=summary.asked(surveys),
+            caveats=study.caveats(),
             sections=sections,
             left_out=left_out,
             claims=claims,
@@ -157,6 +159,15 @@ def _uses(trials: Sequence[Trial]) -> list[ParameterUse]:
             use += f" {'It is' if use else 'Here it is'} {', '.join(beside)}."
         made.append(ParameterUse(name, parameter, use.strip()))
     return sorted(made, key=lambda u: (not u.use, not u.use.startswith("Varied")))
+
+
+def _checked(target: Path) -> Path:
+    """A path that a file can have: found before any work."""
+    if target.is_dir():
+        raise UsageError("A report goes to a file", f"the folder '{target}'", "For example -o report.html")
+    if not target.parent.is_dir():
+        raise UsageError("A report goes to a folder that is there", str(target.parent), "Make it, or name another")
+    return target
 
 
 def _write(target: Path, html: str) -> None:
