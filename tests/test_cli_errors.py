@@ -58,8 +58,20 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no such study": (["measure", "--study", "missing.db"], "missing.db"),
     "unknown format": (["dump", "--format", "xlsx", "--study", "study.db"], "'xlsx'"),
     "json without a file": (["dump", "--json", "--study", "study.db"], "-o"),
+    "no folder for a report": (["report", "-o", "nowhere/r.html", "--study", "study.db"], "but got nowhere"),
+    "a report to a folder": (
+        ["report", "-o", ".", "--study", "study.db"],
+        "a file, but got the folder '.'. For example",
+    ),
+    "a dump to a folder": (["dump", "-o", "pickled", "--study", "study.db"], "a file, but got the folder 'pickled'"),
+    "a dump to nothing": (["dump", "-o", "", "--study", "study.db"], "A dump goes to a file, but got ''"),
+    "parquet without a file": (["dump", "--format", "parquet", "--study", "study.db"], "Add -o texts.parquet"),
+    "a use case to nothing": (["usecase", "new", ""], "A use case goes to a file, but got ''"),
     "unknown metric": (["measure", "--metric", "lenght", "--study", "study.db"], "Did you mean length?"),
-    "answers without answers": (["measure", "--metric", "exact_match", "--study", "study.db"], "Give each prompt its `answer`"),
+    "answers without answers": (
+        ["measure", "--metric", "exact_match", "--study", "study.db"],
+        "Give each prompt its `answer`",
+    ),
     "unknown trial": (["compare", "temperature=0.3", "temperature=7", "--study", "study.db"], "temperature=7"),
     "a trial with itself": (["compare", "greedy", "temperature=0", "--study", "study.db"], "wice"),
     "unknown use case of a study": (["measure", "--use-case", "poems", "--study", "study.db"], "'poems'"),
@@ -69,7 +81,6 @@ FAULTS: dict[str, tuple[list[str], str]] = {
     "a study that is none": (["measure", "--study", "broken.yaml"], "broken.yaml"),
     "NaN logits": (["generate", "fake:nan", "hi"], "numbers"),
     "no folder for a study": (["sweep", "fake", "hi", *DRAW, "--study", "here.yaml/study.db"], "study.db"),
-    "no folder for a report": (["report", "-o", "nowhere/r.html", "--study", "study.db"], "nowhere"),
     "no folder for a dump": (["dump", "-o", "nowhere/d.csv", "--study", "study.db"], "nowhere"),
 }
 

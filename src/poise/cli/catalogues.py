@@ -43,6 +43,8 @@ def new_use_case(
 ) -> None:
     """Write a commented use-case file to start from."""
     file = Path(path)
+    if file.is_dir():
+        raise UsageError("A use case goes to a file", f"the folder '{path}'" if path else "''", "For example mine.yaml")
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(poise.template_text())
