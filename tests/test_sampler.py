@@ -121,6 +121,11 @@ def test_min_tokens_bars_the_end_of_text() -> None:
     assert all(len(c.content_ids) >= 10 for c in finished(min_tokens=10))
 
 
+def test_a_stop_string_ends_a_text_before_min_tokens() -> None:
+    stopped = [c for c in finished(min_tokens=10, stop=(" ship",)) if c.finish_reason == "stop"]
+    assert any(len(c.content_ids) < 10 for c in stopped)
+
+
 def test_no_requests_no_work() -> None:
     assert list(FakeEngine().generate([])) == []
 

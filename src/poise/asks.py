@@ -28,7 +28,8 @@ class DrawOptions(TypedDict, total=False):
         draws: texts per prompt and setting, at least 1; default 1.
         seed: any whole number; default 0. The same seed draws the same texts.
         max_tokens: new tokens at most, at least 1; None: what the use case says, else 128.
-        min_tokens: the text cannot end before this many new tokens; None: what the use case says, else 0.
+        min_tokens: the model cannot end the text before this many; a stop string still can;
+            None: what the use case says, else 0.
         stop: strings that end the text and are no part of it; None: what the use case says, else none.
         chat: True asks through the model's template, False continues as text; None: as the prompt is given.
         system: the system message, in place of a prompt's own; asks through the template.

@@ -113,7 +113,7 @@ class UseCase(_Strict):
             None: messages are chat, plain prompts text.
         system: system turn of every prompt; needs chat. It is in `prompts` already.
         max_tokens: new tokens at most, at least 1; None where the caller decides.
-        min_tokens: new tokens at least.
+        min_tokens: the model cannot end the text before this many; a stop string still can.
         stop: strings that end a completion.
         prompts: as they will be asked; texts and mappings are taken too. No two alike.
 
