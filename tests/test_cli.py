@@ -153,6 +153,23 @@ def test_every_command_reads_the_study_that_is_named(run: Run) -> None:
     assert "--study mine.db" in done.out.splitlines()[-1]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [["measure"], ["measure", "--json"], ["dump"]])
+def test_a_full_stdout_is_said(run: Run, tmp_path: Path, words: list[str]) -> None:
+    run(*SWEEP)
+    command = [sys.executable, "-c", "from poise.cli import main; main()", *words]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith("Error: Standard output must have room, but got No space left on device.")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_dump_to_a_dash_is_dump_to_stdout(run: Run) -> None:
+    run(*SWEEP)
+    assert run("dump", "-o", "-").out == run("dump").out
+
+
 def test_dump_to_stdout_is_data_alone(run: Run, tmp_path: Path) -> None:
     run(*SWEEP)
     child = spawn("dump", home=tmp_path / "home")
@@ -184,6 +201,19 @@ def test_the_next_commands_lead_through_everything(run: Run) -> None:
         assert done.code == 0, done.err
         words = shlex.split(done.out.rstrip().splitlines()[-1].removeprefix("Next: poise "))
     assert seen == ["sweep", "measure", "compare", "report", "dump"]
+
+
+def test_the_hint_after_generate_keeps_what_was_asked(run: Run) -> None:
+    asked = ["--system", "be brief", "--max-tokens", "8", "--stop", " ship", "--seed", "3", "--study", "my study.db"]
+    done = run("generate", "fake", "hi you", "--chat", *asked)
+    assert done.code == 0, done.err
+    words = shlex.split(done.out.rstrip().splitlines()[-1])[2:]
+    assert words[:5] == ["sweep", "fake", "hi you", "--temperature", "0.3,0.5,0.9"]
+    assert "--chat" in words
+    assert all(f"{a} {b}" in " ".join(words) for a, b in zip(asked[::2], asked[1::2], strict=True))
+    assert run(*words).code == 0
+    plain = run("generate", "fake", "hi", "--text", "--draws", "2").out.rstrip().splitlines()[-1]
+    assert plain == "Next: poise sweep fake hi --temperature 0.3,0.5,0.9 --text"
 
 
 def test_the_hint_to_compare_names_two_trials_even_where_one_was_drawn(run: Run) -> None:

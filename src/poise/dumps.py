@@ -215,7 +215,15 @@ def _all_valid(value: Any) -> Any:
 def _target(study: Study, path: Path | None, format: str) -> Iterator[BinaryIO]:
     """Where to write: standard output, or a file that takes its name once it is whole."""
     if path is None:
-        yield _stdout(format)
+        stream = _stdout(format)
+        try:
+            yield stream
+            stream.flush()
+        except BrokenPipeError:
+            raise  # a reader who has seen enough is no fault
+        except OSError as error:
+            said = error.strerror or str(error)
+            raise StoreError("Standard output must have room", said, "Free some space, or name a file") from error
         return
     path = path.resolve()
     if path.is_dir() or (path.parent == study.path.resolve().parent and path.name.startswith(study.path.name)):

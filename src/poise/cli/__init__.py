@@ -105,7 +105,12 @@ _SETTINGS = {"help_option_names": ["--help", "-h"]}
 
 def main() -> None:
     """The command `poise`."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:  # told already; Python would try once more as it ends, and say so in its own words
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

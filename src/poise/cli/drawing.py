@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import poise
-from poise.cli.flags import MAX_TOKENS, Drawing, with_drawing_flags
+from poise.cli.flags import MAX_TOKENS, Drawing, again, with_drawing_flags
 from poise.cli.progress import Meter
 from poise.cli.schemas import CompletionRecord, Generated, PlanRecord, Swept, TrialRecord
 from poise.cli.terminal import clip, show, show_heading, show_json, tell, wrapped
@@ -58,7 +58,7 @@ def generate(model: Model, prompt: OnePrompt, asked: Drawing) -> None:
     for completion in completions:
         show_heading(f"{settings[0].label}, draw {completion.request.draw}")
         show(completion.text.strip("\n"))
-    show(f"\nNext: poise sweep {shlex.quote(model)} {shlex.quote(prompt)} --temperature 0.3,0.5,0.9")
+    show(f"\nNext: poise sweep {shlex.quote(model)} {shlex.quote(prompt)} --temperature 0.3,0.5,0.9{again(asked)}")
 
 
 @with_drawing_flags

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
@@ -28,7 +29,8 @@ _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
     ("seed", int, 0, ("--seed",), DRAW, "Any whole number; the same seed draws the same texts."),
     ("max_tokens", int | None, None, ("--max-tokens",), DRAW,
      "New tokens at most. Default: what the use case says, else 128."),
-    ("min_tokens", int | None, None, ("--min-tokens",), DRAW, "The text cannot end before this many. Default 0."),
+    ("min_tokens", int | None, None, ("--min-tokens",), DRAW,
+     "The model cannot end the text before this many; a stop string still can. Default 0."),
     ("stop", list[str], [], ("--stop",), DRAW, "A string that ends the text and is not part of it. Repeatable."),
     ("chat", bool | None, None, ("--chat/--text",), DRAW,
      "Ask through the model's template, or continue the prompt as it is. Default: text for a plain prompt."),
@@ -97,6 +99,27 @@ def with_drawing_flags(command: Callable[..., None]) -> Callable[..., None]:
     with_flags.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
     with_flags.__name__, with_flags.__doc__ = command.__name__, command.__doc__
     return with_flags
+
+
+def again(asked: Drawing) -> str:
+    """How a following command is asked in the same way: every flag that is not at its default.
+
+    Args:
+        asked: the flags; decoding parameters, draws and output are left to the following command.
+
+    Returns:
+        The flags as typed, each with a space in front.
+    """
+    words: list[str] = []
+    for name, _, default, (declared, *_), panel, _ in _DRAWING:
+        value = getattr(asked, name)
+        if value == default or name == "draws" or panel == OUTPUT:
+            continue
+        if isinstance(value, bool):
+            words.append(declared.split("/")[0 if value else -1])
+        else:
+            words += [w for v in (value if isinstance(value, list) else [value]) for w in (declared, str(v))]
+    return "".join(f" {shlex.quote(word)}" for word in words)
 
 
 def _flags() -> list[tuple[str, Any, Any]]:

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, TextIO
 
+from poise.errors import StoreError
 from poise.escapes import visible
 
 if TYPE_CHECKING:
@@ -72,5 +73,10 @@ def wrapped(text: str) -> str:
 def _write(stream: TextIO, text: str) -> None:
     """Write a line in whatever encoding the stream has."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    stream.flush()
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        stream.flush()
+    except OSError as error:
+        if stream is not sys.stdout or isinstance(error, BrokenPipeError):
+            raise  # a reader who has seen enough is no fault
+        raise StoreError("Standard output must have room", error.strerror or str(error), "Free some space") from error
