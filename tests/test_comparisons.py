@@ -66,6 +66,27 @@ def test_only_equal_draws_of_equal_prompts_are_pairs(tmp_path: Path) -> None:
     assert "8 draws of this prompt: add 6 draws; or add 7 prompts" in found.note
 
 
+def test_a_small_trial_is_compared_at_a_size_of_its_own(tmp_path: Path) -> None:
+    texts = {s: {"a": [("abcdefgh" * 20)[i : i + 70] for i in range(10)]} for s in (COLD, WARM)}
+    names = ["seq_rep_4", "distinct_texts"]
+    with study_of(tmp_path, texts) as study:
+        before = compare(study, COLD, WARM, metrics=names)
+        for draw in range(2):
+            study.add(drawn("x" * 20, "a", HOT, draw))
+        assert list(compare(study, COLD, WARM, metrics=names)) == list(before)
+        repeated, distinct = compare(study, COLD, HOT, metrics=names)
+        assert list(compare(study, COLD, WARM, metrics=names)) == list(before)
+        measured = [m.mean for m in measure(study, metrics=["distinct_texts"])]
+    assert before[0].basis.startswith("first 64 tokens")
+    assert "these two trials" not in before[0].basis
+    assert (repeated.n_pairs, repeated.difference) == (2, pytest.approx((1 - 1 / 13) - (1 - 8 / 13)))
+    assert repeated.basis.startswith("first 16 tokens of each text")
+    assert "a size for these two trials alone" in repeated.basis
+    assert distinct.basis.startswith("2 texts per prompt")
+    assert distinct.difference == pytest.approx(0.5 - (1 - 1 / 45))  # of 45 pairs, 2 are of equal texts
+    assert measured[0] == 0.8
+
+
 def test_few_prompts_are_compared_draw_by_draw(tmp_path: Path) -> None:
     cold = {"a": ["x" * (20 + i) for i in range(8)], "b": ["x" * (60 + i) for i in range(8)]}
     hot = {p: [t + "y" * (3 + i % 2) for i, t in enumerate(texts)] for p, texts in cold.items()}

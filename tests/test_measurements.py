@@ -152,6 +152,21 @@ def test_texts_are_compared_at_equal_size(tmp_path: Path) -> None:
     assert one(found, "distinct_2", HOT).basis.startswith("9 texts per prompt, first 32 tokens")
 
 
+def test_a_small_trial_changes_no_other_measurement(tmp_path: Path) -> None:
+    texts = {s: {"a": [("abcdefgh" * 20)[i : i + 70] for i in range(10)]} for s in (COLD, WARM)}
+    names = ["seq_rep_4", "compression_ratio", "distinct_2", "distinct_texts"]
+    with study_of(tmp_path, texts) as study:
+        before = measure(study, metrics=names)
+        for draw in range(2):
+            study.add(drawn("x" * 20, "a", HOT, draw))
+        after = measure(study, metrics=names)
+    assert list(before) == [m for m in after if m.trial.params != HOT]
+    for name in names:
+        small = one(after, name, HOT)
+        assert (small.mean, small.n) == (None, 0), name
+        assert "no say in the size" in small.note
+
+
 def test_draws_under_other_limits_are_not_counted_twice(tmp_path: Path) -> None:
     """Draw 0 cut at 10 tokens is the beginning of draw 0 cut at 512: they share their noise."""
     with study_of(tmp_path, {WARM: {"a": ["x" * 30] * 8}}) as study:

@@ -26,7 +26,7 @@ from poise.metrics.correctness import normalise_answer
 from poise.metrics.diversity import expected_distinct
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 from poise.metrics.repetition import Loop, find_loop
-from poise.metrics.sizes import Lengths, Sizes, common_sizes
+from poise.metrics.sizes import Lengths, Sizes, common_sizes, heard
 from poise.metrics.vectors import WordVectors
 from poise.params import SamplingParams
 from poise.records import Completion, Prompt, Request
@@ -288,6 +288,15 @@ def test_texts_below_the_first_step_and_trials_of_them_have_no_say() -> None:
 
 def test_one_text_of_a_prompt_does_not_make_groups_of_one() -> None:
     assert common_sizes([*lengths([64] * 8), Lengths(0, np.array([64]), np.array([64]))]).texts == 8
+
+
+def test_small_trials_have_no_say_unless_they_are_asked() -> None:
+    groups = lengths([64] * 10, [200] * 10, [20] * 4)
+    assert heard(groups) == {0, 1}
+    assert common_sizes(groups) == common_sizes(groups[:2]) == Sizes(64, 256, 10, 10)
+    assert common_sizes(groups, [1, 2]) == Sizes(16, 64, 4, 4)
+    assert heard(lengths([64] * 10, [20] * 5)) == {0, 1}  # half as many is enough
+    assert heard([]) == frozenset()
 
 
 def test_unknown_metrics() -> None:

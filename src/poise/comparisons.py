@@ -190,14 +190,15 @@ def compare(
 
     Source: see `poise.stats`.
     """
+    Study.expect(study)
     cases = study.use_cases() if use_case is None else [use_case]
     first, second = _two_trials(study.trials(use_case), a, b)
     found: list[Comparison] = []
     absent = {case: _absent(study, case, (first, second)) for case in cases}
     notes = [f"{case}: nothing was drawn under {' and '.join(labels)}" for case, labels in absent.items() if labels]
     for case in (c for c in cases if not absent[c]):
-        readings = read_values(study, case, chosen := choose_metrics(study, case, metrics))
-        found += _compare(readings, chosen, first, second)
+        chosen = choose_metrics(study, case, metrics)
+        found += _compare(read_values(study, case, chosen, (first, second)), chosen, first, second)
     if not found:
         raise StudyError("Two trials are compared within a use case", "; ".join(notes), "`poise sweep` draws both")
     return Comparisons(found, notes)

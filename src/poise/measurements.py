@@ -145,9 +145,11 @@ def measure(
     Raises:
         MetricError: an unknown metric, or one that needs answers where no prompt has any.
         StudyError: no such use case.
+        UsageError: no study.
 
     Source: means and intervals: see `poise.stats`.
     """
+    Study.expect(study)
     found: list[Measurement] = []
     for case in study.use_cases() if use_case is None else [use_case]:
         readings = read_values(study, case, chosen := choose_metrics(study, case, metrics))
@@ -202,6 +204,18 @@ def bounds_of(metric: Metric, readings: Readings, trials: float) -> Bounds:
 
 def basis_of(metric: Metric, readings: Readings) -> str:
     """What texts were cut to for a metric that depends on their length; empty for the others."""
+    cut = _cut(metric, readings)
+    return f"{cut}; a size for these two trials alone, as one has few texts" if cut and readings.between else cut
+
+
+def absent_of(metric: Metric, readings: Readings, index: int) -> str:
+    """Why a trial has no value; `index` is its position."""
+    if _cut(metric, readings) and index in readings.unheard:
+        return "with fewer than half the texts of the largest trial, it had no say in the size, and does not reach it"
+    return metric.absent
+
+
+def _cut(metric: Metric, readings: Readings) -> str:
     sizes = readings.context.sizes
     tokens = f"first {sizes.tokens} tokens of each text; shorter texts are left out" if sizes.tokens else ""
     if metric.equal == "tokens":
@@ -225,7 +239,7 @@ def _measure(readings: Readings, metric: Metric, index: int, trial: Trial) -> Me
         prompts = np.flatnonzero(~np.isnan(readings.groups[metric.name][index]))
         values = readings.groups[metric.name][index][prompts]
         n = int((rows & np.isin(readings.prompt, prompts) & long_enough(metric, readings)).sum())
-    mean, units, found = None, Units("prompt", (), ""), Interval(None, None, metric.absent)
+    mean, units, found = None, Units("prompt", (), ""), Interval(None, None, absent_of(metric, readings, index))
     if len(values):
         alike = trial.params.greedy
         units = (

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from poise.metrics.context import Context, lengths_of
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
-from poise.metrics.sizes import common_sizes
+from poise.metrics.sizes import common_sizes, heard
+from poise.params import SamplingParams
 from poise.records import Completion, Trial
 from poise.study import Study
 
@@ -37,6 +38,8 @@ class Readings:
         max_tokens: the largest limit of the completions.
         columns: values per completion metric, (N,).
         groups: values per group metric, (trials, prompts).
+        unheard: positions of the trials with too few texts to have a say in the common sizes.
+        between: the sizes are those of two trials alone, because one of them is unheard.
     """
 
     use_case: str
@@ -51,6 +54,8 @@ class Readings:
     max_tokens: int
     columns: Mapping[str, Values]
     groups: Mapping[str, Values]
+    unheard: frozenset[int] = frozenset()
+    between: bool = False
 
 
 class _Part(NamedTuple):
@@ -71,20 +76,23 @@ class _Kept:
     metrics: dict[str, Metric] = field(default_factory=dict)
 
 
-_kept: WeakKeyDictionary[Study, dict[str, _Kept]] = WeakKeyDictionary()
+_Among = frozenset[SamplingParams]  # trials that alone decide the sizes; empty: all that have a say
+_kept: WeakKeyDictionary[Study, dict[tuple[str, _Among], _Kept]] = WeakKeyDictionary()
 
 
-def read_values(study: Study, use_case: str, metrics: Sequence[Metric]) -> Readings:
+def read_values(study: Study, use_case: str, metrics: Sequence[Metric], among: Sequence[Trial] = ()) -> Readings:
     """Put numbers on every completion of a use case.
 
-    Sizes for metrics that depend on length are chosen over all of the use case's trials, so that a
-    measurement and a comparison of the same trials see the same numbers. What was computed is kept
+    Sizes for metrics that depend on length are chosen over all of the use case's trials that have a say, so
+    that a measurement and a comparison of the same trials see the same numbers. Only where one of `among`
+    has none do these trials decide alone. What was computed is kept
     with the study object and reused until the study holds something else.
 
     Args:
         study: with completions.
         use_case: one of its use cases.
         metrics: what to compute.
+        among: the trials to be compared; empty for all.
 
     Returns:
         The values of these metrics, and perhaps of others.
@@ -94,16 +102,24 @@ def read_values(study: Study, use_case: str, metrics: Sequence[Metric]) -> Readi
     """
     trials, state = tuple(study.trials(use_case)), study.state(use_case)
     held = _kept.setdefault(study, {})
-    if use_case not in held or held[use_case].state != state:
-        held[use_case] = _outline(study, use_case, trials, state)
-    kept = held[use_case]
+    key: tuple[str, _Among] = (use_case, frozenset())
+    if key not in held or held[key].state != state:
+        held[key] = _outline(study, use_case, trials, state)
+    asked = frozenset(t.params for t in among)
+    if any(trials[i].params in asked for i in held[key].readings.unheard):
+        key = (use_case, asked)
+        if key not in held or held[key].state != state:
+            held[key] = _outline(study, use_case, trials, state, asked)
+    kept = held[key]
     missing = [m for m in metrics if kept.metrics.get(m.name) is not m]
     if missing:
         _compute(study, kept, missing)
     return replace(kept.readings, trials=trials)  # a trial may have got another name meanwhile
 
 
-def _outline(study: Study, use_case: str, trials: tuple[Trial, ...], state: tuple[object, ...]) -> _Kept:
+def _outline(
+    study: Study, use_case: str, trials: tuple[Trial, ...], state: tuple[object, ...], among: _Among = frozenset()
+) -> _Kept:
     """First reading: who is there, and how long."""
     number: dict[tuple[int, ...], int] = {}
     draw_number: dict[tuple[int, int], int] = {}
@@ -115,7 +131,8 @@ def _outline(study: Study, use_case: str, trials: tuple[Trial, ...], state: tupl
         for request in (c.request for c in part.texts):
             draw.append(draw_number.setdefault((request.seed, request.draw), len(draw_number)))
             max_tokens = max(max_tokens, request.max_tokens)
-    counts = [len(found.tokens) for found in lengths]
+    counts, say = [len(found.tokens) for found in lengths], heard(lengths)
+    sizes = common_sizes(lengths, [i for i, t in enumerate(trials) if t.params in among] if among else say)
     readings = Readings(
         use_case=use_case,
         trials=trials,
@@ -125,10 +142,12 @@ def _outline(study: Study, use_case: str, trials: tuple[Trial, ...], state: tupl
         draw=_codes(draw),
         tokens=np.concatenate([_codes([]), *(found.tokens for found in lengths)]),
         bytes=np.concatenate([_codes([]), *(found.bytes for found in lengths)]),
-        context=Context(common_sizes(lengths), tuple(study.prompts(use_case))),
+        context=Context(sizes, tuple(study.prompts(use_case))),
         max_tokens=max_tokens,
         columns={},
         groups={},
+        unheard=frozenset(range(len(trials))) - say,
+        between=bool(among),
     )
     return _Kept(state, readings, number)
 

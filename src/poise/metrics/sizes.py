@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from poise.stats import MIN_UNITS
 TOKEN_LADDER = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 BYTE_LADDER = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 REACHED_BY = 0.9
+HEARD_FROM = 0.5  # of the largest trial's texts: an aside of one text changes no other comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,23 @@ class Lengths:
     bytes: NDArray[np.int64]
 
 
-def common_sizes(groups: Sequence[Lengths]) -> Sizes:
-    """The sizes at which all trials of a use case are compared.
+def heard(groups: Sequence[Lengths]) -> frozenset[int]:
+    """The trials that have a say in the common sizes: those with at least half as many texts as the largest.
+
+    Args:
+        groups: every prompt under every setting.
+
+    Returns:
+        Their numbers.
+    """
+    texts: Counter[int] = Counter()
+    for group in groups:
+        texts[group.trial] += len(group.tokens)
+    return frozenset(trial for trial, n in texts.items() if n >= HEARD_FROM * max(texts.values()))
+
+
+def common_sizes(groups: Sequence[Lengths], among: Collection[int] | None = None) -> Sizes:
+    """The sizes at which the trials of a use case are compared.
 
     Tokens and bytes: the largest step of the ladder that nine in ten texts of every trial reach, not counting
     texts below the first step, which no size can include. With fewer than 8 prompts, where draws are the
@@ -54,10 +71,13 @@ def common_sizes(groups: Sequence[Lengths]) -> Sizes:
 
     Args:
         groups: every prompt under every setting.
+        among: the trials that have a say; None for all that are `heard`.
 
     Returns:
         The sizes.
     """
+    among = heard(groups) if among is None else among
+    groups = [g for g in groups if g.trial in among]
     tokens = _common_step([(g.trial, g.tokens) for g in groups], TOKEN_LADDER)
     return Sizes(
         tokens=tokens,
