@@ -345,3 +345,9 @@ def test_a_file_whose_making_was_killed_is_swept_again(tmp_path: Path) -> None:
     assert plan(FakeEngine(), "the", SamplingParams(), study=path).missing > 0
     with sweep(FakeEngine(), "the", SamplingParams(), study=path) as study:
         assert study.count() > 0
+
+
+def test_other_limits_are_another_study_by_default() -> None:
+    """A short `generate` must not hide the long texts of an earlier sweep of the same prompt."""
+    kept = {plan(FakeEngine(), "the", SamplingParams(), max_tokens=n, draws=d).study for n in (8, 32) for d in (1, 5)}
+    assert len(kept) == 2

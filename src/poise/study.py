@@ -42,19 +42,20 @@ _ADD = """
 """
 
 
-def default_path(fingerprint: Fingerprint, prompts: Sequence[Prompt]) -> Path:
+def default_path(fingerprint: Fingerprint, prompts: Sequence[Prompt], limits: Sequence[object] = ()) -> Path:
     """Where a sweep keeps its study when no path is given: the same command comes back to the same file.
 
     Args:
         fingerprint: of the engine.
         prompts: as they are asked. A use case counts by its name, so that it may grow.
+        limits: when the texts of prompts without a use case end: longer texts are another study.
 
     Returns:
         A path in `places.studies_folder()`; nothing is made there.
     """
     cases = list(dict.fromkeys(p.use_case for p in prompts))
     lone = [codec.pack_asked(p) for p in prompts if p.use_case == LONE]
-    said = codec.canonical([fingerprint.deciding(), cases, lone])
+    said = codec.canonical([fingerprint.deciding(), cases, lone, *([str(limits)] if limits else [])])
     shown = [p.shown if p.use_case == LONE else p.use_case for p in prompts[:1]]
     words = re.findall("[a-z0-9]+", " ".join([Path(fingerprint.model).name, *shown]).lower())
     name = "-".join([*words, ""])[:48].rstrip("-")
@@ -101,6 +102,21 @@ class Study(Ledger):
             StoreError: the file cannot be opened or is damaged.
         """
         return cls(open_database(Path(path), create=create, read_only=read_only))
+
+    @staticmethod
+    def expect(given: object) -> None:
+        """Refuse what is no study, before anything is read.
+
+        Args:
+            given: what a reader of studies was handed.
+
+        Raises:
+            UsageError: it is something else, for example a path.
+        """
+        if not isinstance(given, Study):
+            raise UsageError(
+                "A study is what poise.sweep or poise.Study.open gives", repr(given), 'poise.Study.open("my.db") opens one'
+            )
 
     def close(self) -> None:
         """Let go of the file; reading and writing end here."""

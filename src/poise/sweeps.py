@@ -254,9 +254,11 @@ def _prepare(
     draw: DrawOptions,
 ) -> _Prepared:
     """Everything that can be wrong is found here, before any work."""
+    if not hasattr(engine, "fingerprint"):
+        raise UsageError("An engine is what poise.load gives", repr(engine), 'For example poise.load("smollm2")')
     options = asks.check_options(draw)
     trials = asks.check_settings(engine, settings, baselines)
-    given: list[Given] = [prompts] if isinstance(prompts, Given) else list(prompts)
+    given = asks.listed(prompts)
     asked = asks.ask_all(engine, given, options)
     everything = asks.requests_of(asked, trials, options)
     keys = RequestKeys(engine.fingerprint)
@@ -276,7 +278,8 @@ def _prepare(
 
 
 def _default(engine: Engine, ready: _Prepared) -> Path:
-    return default_path(engine.fingerprint, [ask.prompt for ask in ready.asks])
+    lone = [tuple(ask.limits) for ask in ready.asks if ask.prompt.use_case == Prompt().use_case]
+    return default_path(engine.fingerprint, [ask.prompt for ask in ready.asks], lone)
 
 
 def _duration(seconds: float) -> str:
