@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import transformers
 
 import poise
+import tiny_models
 from poise.engines import certificates, hf, llama, local_session
 from poise.engines.conformance import EngineConformance
 from poise.engines.fake import FakeEngine
@@ -235,3 +238,44 @@ def test_the_embedded_model_loads_without_transformers(embedded_files: object) -
     poise.load("smollm2")
     code = "import sys, poise; poise.load('smollm2'); sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def copied(tiny_model: Folder, kind: str, to: Path) -> Path:
+    """A tiny model's folder, to be spoiled."""
+    return Path(shutil.copytree(tiny_model(kind), to))
+
+
+def test_weights_that_are_not_there_are_refused_not_made_up(tiny_model: Folder, tmp_path: Path) -> None:
+    folder = copied(tiny_model, "qwen2", tmp_path / "broken")
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="up_proj"):
+        poise.load(f"hf:{folder}", dtype="float32")
+
+
+def test_a_model_that_masks_by_itself_is_refused(tmp_path: Path) -> None:
+    """GPT-Neo takes a row's place from the length of the cache: its rows in slots would be wrong without a word."""
+    config = transformers.GPTNeoConfig(
+        vocab_size=384, hidden_size=32, num_layers=2, num_heads=2, window_size=16,
+        attention_types=[[["global", "local"], 1]], max_position_embeddings=256, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tiny_models.tokenizer("gpt2").save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="gpt_neo"):
+        poise.load(f"hf:{tmp_path}", dtype="float32")
+
+
+def test_a_text_longer_than_the_context_is_not_scored(tiny_model: Folder) -> None:
+    engine = poise.load(f"hf:{tiny_model('gpt2')}", dtype="float32")
+    assert isinstance(engine, LocalEngine)
+    assert engine.context_length is not None
+    with pytest.raises(PromptError, match="must fit"):
+        engine.score(Prompt("the ship"), "star " * engine.context_length)
+
+
+def test_a_makers_recommendation_out_of_range_is_named_as_theirs() -> None:
+    assert baselines({"do_sample": True, "top_k": -1, "temperature": 0.6})["vendor"] == SamplingParams(temperature=0.6)
+    with pytest.raises(ModelError, match="generation_config"):
+        baselines({"do_sample": True, "top_p": 1.5})
