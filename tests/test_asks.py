@@ -97,6 +97,8 @@ def test_every_option_reaches_the_engine(engine: Watched) -> None:
         ("", {}, PromptError, r"at least one character, but got ''"),
         ("  ", {}, PromptError, r"at least one token"),
         ([], {}, PromptError, r"at least one prompt"),
+        (None, {}, PromptError, r"text, a Prompt or a UseCase, or several, but got None"),
+        (3, {}, PromptError, r"text, a Prompt or a UseCase, or several, but got 3"),
         ([7], {}, PromptError, r"a text, a Prompt or a UseCase, but got 7"),
         ("\ud800", {}, PromptError, r"valid Unicode"),
         ("on " * 4090, {}, PromptError, r"context of 4,096 tokens, but got 4,090 \+ 128 .*Take max_tokens=6 or less"),

@@ -186,6 +186,13 @@ def test_list(run: Run, kind: str) -> None:
     assert all(item["name"] in done.out and item["meaning"] in done.out for item in items)
 
 
+def test_list_models_names_every_fake_there_is(run: Run) -> None:
+    out = run("list", "models").out
+    for variant in ("hostile", "slow", "nan"):
+        assert poise.load(f"fake:{variant}").name == f"fake:{variant}"
+        assert variant in out
+
+
 def test_list_params_has_every_parameter_with_its_range(run: Run) -> None:
     out = run("list", "params").out
     for name, parameter in PARAMETERS.items():

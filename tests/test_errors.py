@@ -5,9 +5,12 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import poise
 from poise import errors
 from poise.errors import EngineError, ParameterError, PoiseError, SystemFault, UsageError
 
@@ -77,3 +80,35 @@ def test_errors_of_python_are_not_caught_by_the_root() -> None:
     """poise catches PoiseError at its faces; a mistake in poise itself must stay visible."""
     assert not issubclass(ValueError, PoiseError)
     assert not issubclass(EngineError, (ValueError, OSError))
+
+
+@pytest.mark.parametrize("given", ["x.db", None, 3])
+def test_what_is_no_study_is_refused(given: Any, tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    for read in (
+        lambda: poise.measure(given),
+        lambda: poise.compare(given, "greedy", "vendor"),
+        lambda: poise.report(given, page),
+        lambda: poise.dump(given, "csv", tmp_path / "d.csv"),
+    ):
+        with pytest.raises(UsageError, match=r"A study is what poise\.sweep or poise\.Study\.open gives, but got"):
+            read()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_model_and_no_engine_is_refused() -> None:
+    none: Any = 3
+    with pytest.raises(errors.ModelError, match="named by text, but got 3"):
+        poise.load(none)
+    engine: Any = "fake"
+    for ask in (poise.plan, poise.sweep):
+        with pytest.raises(UsageError, match=r"An engine is what poise\.load gives, but got 'fake'"):
+            ask(engine, "hi", poise.grid(temperature=1.0))
+    with pytest.raises(ParameterError, match="Settings are SamplingParams, but got 3"):
+        poise.plan(poise.load("fake"), "hi", none)
+
+
+def test_every_error_is_caught_by_the_public_name() -> None:
+    assert poise.PoiseError is PoiseError
+    with pytest.raises(poise.PoiseError):
+        poise.load("parrot")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import poise
 from commands import Run
-from poise.errors import MetricError, StoreError, StudyError
+from poise.errors import MetricError, StudyError, UsageError
 from poise.measurements import Measurement
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Message, Prompt, Request, Trial
@@ -318,6 +318,6 @@ def test_a_recipe_with_control_characters_goes_through_a_file(tmp_path: Path) ->
 def test_an_empty_study_and_a_folder_that_is_not_there(tmp_path: Path, study: poise.Study) -> None:
     with poise.Study.open(tmp_path / "empty.db") as empty, pytest.raises(StudyError, match="poise sweep"):
         poise.report(empty, tmp_path / "report.html")
-    with pytest.raises(StoreError, match="Name another file"):
+    with pytest.raises(UsageError, match=r"a folder that is there, but got .*absent"):
         poise.report(study, tmp_path / "absent" / "report.html")
     assert list(tmp_path.glob("*.part")) == []

@@ -17,6 +17,7 @@ _WHERE = {
     "METRICS": "poise.metrics",
     "Measurement": "poise.measurements",
     "Measurements": "poise.measurements",
+    "PoiseError": "poise.errors",
     "Prompt": "poise.records",
     "SamplingParams": "poise.params",
     "Score": "poise.scores",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from poise.dumps import dump as dump
     from poise.engines import ENGINES as ENGINES
     from poise.engines import load as load
+    from poise.errors import PoiseError as PoiseError
     from poise.measurements import Measurement as Measurement
     from poise.measurements import Measurements as Measurements
     from poise.measurements import measure as measure

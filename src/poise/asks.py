@@ -128,6 +128,8 @@ def check_settings(engine: Engine, settings: SamplingParams | Iterable[SamplingP
     Raises:
         ParameterError: no settings, too many, or a parameter that the engine does not honour.
     """
+    if not isinstance(settings, SamplingParams | Iterable):
+        raise ParameterError("Settings are SamplingParams", repr(settings), "poise.grid(temperature=[0.3]) makes them")
     given = [settings] if isinstance(settings, SamplingParams) else list(itertools.islice(settings, MAX_SETTINGS + 1))
     if len(given) > MAX_SETTINGS:
         raise ParameterError(
@@ -149,6 +151,25 @@ def check_settings(engine: Engine, settings: SamplingParams | Iterable[SamplingP
                 f"{engine.name} honours {', '.join(sorted(engine.supports))}", ", ".join(refused), "Leave it out"
             )
     return [Trial(params, tuple(called)) for params, called in names.items()]
+
+
+def listed(prompts: Given | Iterable[Given]) -> list[Given]:
+    """One prompt or several as a list.
+
+    Args:
+        prompts: texts, prompts and use cases.
+
+    Returns:
+        Them, in order.
+
+    Raises:
+        PromptError: neither a prompt nor several.
+    """
+    if isinstance(prompts, Given):
+        return [prompts]
+    if not isinstance(prompts, Iterable):
+        raise PromptError("A prompt is text, a Prompt or a UseCase, or several", repr(prompts), "Put it in quotes")
+    return list(prompts)
 
 
 def ask_all(engine: Engine, prompts: Iterable[Given], options: Options) -> list[Ask]:

@@ -190,9 +190,8 @@ def compare(
 
     Source: see `poise.stats`.
     """
-    Study.expect(study)
+    first, second = _two_trials(Study.given(study).trials(use_case), a, b)
     cases = study.use_cases() if use_case is None else [use_case]
-    first, second = _two_trials(study.trials(use_case), a, b)
     found: list[Comparison] = []
     absent = {case: _absent(study, case, (first, second)) for case in cases}
     notes = [f"{case}: nothing was drawn under {' and '.join(labels)}" for case, labels in absent.items() if labels]

@@ -85,6 +85,7 @@ def dump(study: Study, format: Format, path: str | Path | None = None, *, everyt
         UsageError: an unknown format, a folder, the study itself.
         StoreError: the file cannot be written.
     """
+    Study.given(study)
     if format not in _WRITERS:
         raise UsageError(f"A dump's format is one of {', '.join(_WRITERS)}", repr(format), "Take jsonl for all of it")
     records = _records(study, everything)

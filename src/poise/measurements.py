@@ -149,7 +149,7 @@ def measure(
 
     Source: means and intervals: see `poise.stats`.
     """
-    Study.expect(study)
+    Study.given(study)
     found: list[Measurement] = []
     for case in study.use_cases() if use_case is None else [use_case]:
         readings = read_values(study, case, chosen := choose_metrics(study, case, metrics))

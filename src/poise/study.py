@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from poise import codec, places
 from poise.database import Database, Row, open_database
-from poise.errors import StudyError
+from poise.errors import StudyError, UsageError
 from poise.ledger import PLACES_NOW, Ledger, SweepSummary
 from poise.params import SamplingParams
 from poise.places import latest_study as latest_study
@@ -104,19 +104,25 @@ class Study(Ledger):
         return cls(open_database(Path(path), create=create, read_only=read_only))
 
     @staticmethod
-    def expect(given: object) -> None:
+    def given(study: object) -> Study:
         """Refuse what is no study, before anything is read.
 
         Args:
-            given: what a reader of studies was handed.
+            study: what a reader of studies was handed.
+
+        Returns:
+            The same.
 
         Raises:
             UsageError: it is something else, for example a path.
         """
-        if not isinstance(given, Study):
+        if not isinstance(study, Study):
             raise UsageError(
-                "A study is what poise.sweep or poise.Study.open gives", repr(given), 'poise.Study.open("my.db") opens one'
+                "A study is what poise.sweep or poise.Study.open gives",
+                repr(study),
+                'poise.Study.open("my.db") opens one',
             )
+        return study
 
     def close(self) -> None:
         """Let go of the file; reading and writing end here."""

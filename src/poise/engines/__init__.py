@@ -23,7 +23,11 @@ ENGINES: Mapping[str, EngineEntry] = {
     "smollm2": EngineEntry("poise.engines.native:make_embedded", "smollm2", "embedded: SmolLM2-135M-Instruct"),
     "hf": EngineEntry("poise.engines.hf:make_hf", "hf:NAME_OR_DIR", "any decoder-only transformers model"),
     "gguf": EngineEntry("poise.engines.native:make_gguf", "gguf:FILE", "a GGUF file, converted once"),
-    "fake": EngineEntry("poise.engines.fake:make_fake", "fake[:VARIANT]", "a tiny model with known probabilities"),
+    "fake": EngineEntry(
+        "poise.engines.fake:make_fake",
+        "fake[:VARIANT]",
+        "a tiny model with known probabilities; VARIANT: hostile (writes markup), slow (20 ms a step), nan (fails)",
+    ),
 }
 
 
@@ -52,6 +56,8 @@ def load(spec: str, *, dtype: str = "auto", device: str = "auto", trust_remote_c
     >>> load("fake").name
     'fake'
     """
+    if not isinstance(spec, str):
+        raise ModelError("A model is named by text", repr(spec), 'For example poise.load("smollm2")')
     kind, _, name = spec.partition(":")
     if kind not in ENGINES:
         known = ", ".join(entry.spec for entry in ENGINES.values())

@@ -72,6 +72,7 @@ def report(study: Study, path: str | Path = "report.html") -> Path:
     >>> poise.report(study, "report.html")                            # doctest: +SKIP
     PosixPath('report.html')
     """
+    Study.given(study)
     target = _checked(Path(path))
     names = study.use_cases()
     if not names:
