@@ -14,6 +14,7 @@ from poise.measurements import measure
 from poise.params import SamplingParams
 from poise.records import Prompt, Trial
 from poise.stats import Bounds, difference_interval
+from poise.tables import figure, interval
 from poise.trials import find_trial
 from small_studies import COLD, GREEDY, HOT, WARM, drawn, study_of
 
@@ -85,6 +86,24 @@ def test_a_small_trial_is_compared_at_a_size_of_its_own(tmp_path: Path) -> None:
     assert distinct.basis.startswith("2 texts per prompt")
     assert distinct.difference == pytest.approx(0.5 - (1 - 1 / 45))  # of 45 pairs, 2 are of equal texts
     assert measured[0] == 0.8
+
+
+def test_what_the_table_says_of_tests_is_said_of_as_many(tmp_path: Path) -> None:
+    texts = {s: {"a": ["x" * (n + i) for i in range(8)]} for s, n in ((COLD, 20), (HOT, 24))}
+    with study_of(tmp_path, texts) as study:
+        one_tested = str(compare(study, COLD, HOT, metrics=["length"]))
+        two_tested = str(compare(study, COLD, HOT, metrics=["length", "nll"]))
+        none_tested = str(compare(study, COLD, HOT, metrics=["distinct_texts"]))
+    assert "Detected: p is at most 0.05" in one_tested
+    assert "was 0.00 times that of unrelated draws" in one_tested
+    assert "adjusted for the 2 metrics tested here" in two_tested
+    assert "Detected:" not in none_tested
+
+
+def test_no_minus_before_a_zero() -> None:
+    assert [figure(v, sign=s) for v in (-0.0, 0.0) for s in (False, True)] == ["0.000", "+0.000"] * 2
+    assert interval(-0.0, 0.25) == "[0.000, 0.250]"
+    assert figure(-0.001) == "-0.001"
 
 
 def test_few_prompts_are_compared_draw_by_draw(tmp_path: Path) -> None:

@@ -167,6 +167,19 @@ def test_a_small_trial_changes_no_other_measurement(tmp_path: Path) -> None:
         assert "no say in the size" in small.note
 
 
+def test_n_counts_what_a_value_is_made_of(tmp_path: Path) -> None:
+    alike = ["the sea is wide"] * 4
+    with study_of(
+        tmp_path, {COLD: {"a": alike}, WARM: {"a": [*alike[:3], "", "a cat", "a dog", "a cow", "a hen"]}}
+    ) as s:
+        s.add(drawn("", "a", WARM, 3))
+        distinct, vectors = (one(measure(s), m) for m in ("distinct_texts", "word_vector_distance"))
+    # 4 of 8 texts on average over all 70 choices; the sea is in all but the 5 that choose among the other five.
+    assert distinct.mean == pytest.approx((5 * 0.5 + (1 - 5 / 70)) / 4)
+    assert (distinct.n, distinct.basis) == (8, "4 texts per prompt; of more, the mean over all choices: each counts")
+    assert vectors.n == 7  # no words, no part
+
+
 def test_draws_under_other_limits_are_not_counted_twice(tmp_path: Path) -> None:
     """Draw 0 cut at 10 tokens is the beginning of draw 0 cut at 512: they share their noise."""
     with study_of(tmp_path, {WARM: {"a": ["x" * 30] * 8}}) as study:

@@ -304,14 +304,19 @@ def _table(name: str, found: Sequence[Comparison]) -> Table:
     ]  # fmt: skip
     speaks = "; ".join(SPEAKS_OF[s] for s in dict.fromkeys(c.scope for c in found if c.p_value is not None))
     title = f"use case {name}, A: {found[0].a.label}, B: {found[0].b.label}" + (f"; {speaks}" if speaks else "")
+    return Table(title, head, rows, [*marks.lines(), *_said(found)])
+
+
+def _said(found: Sequence[Comparison]) -> list[str]:
+    """What holds for a table as a whole."""
     ratios = [c.variance_ratio for c in found if c.variance_ratio is not None]
-    said = [
-        f"Detected: p, adjusted for the {max(c.comparisons for c in found)} metrics tested"
-        f" here, is at most {LEVEL}, and the interval excludes 0."
-    ]
+    tested, said = max(c.comparisons for c in found), []
+    if tested:
+        adjusted = f"p, adjusted for the {tested} metrics tested here," if tested > 1 else "p"
+        said.append(f"Detected: {adjusted} is at most {LEVEL}, and the interval excludes 0.")
     if ratios:
+        around = " to ".join(dict.fromkeys(f"{r:.2f}" for r in (min(ratios), max(ratios))))
         said.append(
-            "Shared noise: the variance of a difference within a prompt was"
-            f" {min(ratios):.2f} to {max(ratios):.2f} times that of unrelated draws."
+            f"Shared noise: the variance of a difference within a prompt was {around} times that of unrelated draws."
         )
-    return Table(title, head, rows, [*marks.lines(), *said])
+    return said

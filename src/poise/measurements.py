@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypedDict, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from poise.errors import MetricError
 from poise.metrics import METRICS, find_metrics
@@ -24,6 +23,7 @@ SPEAKS_OF = {
     "use_case": "intervals speak of prompts like these",
     "prompt": "intervals are for these prompts only",
 }
+_CHOICES = "of more, the mean over all choices: each counts"
 BY_DEFINITION = "greedy draws the same text every time: this value is so by definition"
 
 
@@ -55,7 +55,7 @@ class Measurement:
         trial: the settings.
         metric: name of the metric.
         unit: of mean, low and high.
-        n: completions with a value.
+        n: completions with a value; of a metric of whole prompts, those that its value is made of.
         n_prompts: prompts with a value.
         scope: ``use_case``: the interval speaks of prompts like these; ``prompt``: of these only.
         mean: mean of the prompts' means; None without data.
@@ -223,9 +223,9 @@ def _cut(metric: Metric, readings: Readings) -> str:
     if metric.equal == "bytes":
         return f"first {sizes.bytes} bytes of each text; shorter texts are left out" if sizes.bytes else ""
     if metric.equal == "texts":
-        return f"{sizes.texts} texts per prompt" if sizes.texts else ""
+        return f"{sizes.texts} texts per prompt; {_CHOICES}" if sizes.texts else ""
     if metric.equal == "tokens of texts":
-        return f"{sizes.long_texts} texts per prompt, {tokens}" if sizes.long_texts else ""
+        return f"{sizes.long_texts} texts per prompt, {tokens}; {_CHOICES}" if sizes.long_texts else ""
     return ""
 
 
@@ -238,7 +238,7 @@ def _measure(readings: Readings, metric: Metric, index: int, trial: Trial) -> Me
     else:
         prompts = np.flatnonzero(~np.isnan(readings.groups[metric.name][index]))
         values = readings.groups[metric.name][index][prompts]
-        n = int((rows & np.isin(readings.prompt, prompts) & long_enough(metric, readings)).sum())
+        n = int((rows & np.isin(readings.prompt, prompts) & (readings.columns[metric.name] == 1)).sum())
     mean, units, found = None, Units("prompt", (), ""), Interval(None, None, absent_of(metric, readings, index))
     if len(values):
         alike = trial.params.greedy
@@ -260,12 +260,6 @@ def _measure(readings: Readings, metric: Metric, index: int, trial: Trial) -> Me
 def by_definition(metric: Metric) -> bool:
     """Whether a metric compares whole draws with each other, so that equal draws decide its value."""
     return isinstance(metric, GroupMetric) and metric.equal != "tokens of texts"
-
-
-def long_enough(metric: Metric, readings: Readings) -> NDArray[np.bool_]:
-    """Which completions, (N,), are long enough for a metric of groups."""
-    size = readings.context.sizes.tokens if metric.equal == "tokens of texts" else 0
-    return np.asarray(readings.tokens >= (size or 0))
 
 
 def _table(name: str, found: Sequence[Measurement]) -> Table:

@@ -81,9 +81,12 @@ def figure(value: float | None, *, sign: bool = False) -> str:
 
     >>> figure(0.03141), figure(12.345), figure(1184.4), figure(0.00012), figure(0.5, sign=True), figure(None)
     ('0.031', '12.3', '1184', '0.00012', '+0.500', '-')
+    >>> figure(-0.0), interval(-0.0, 0.5)
+    ('0.000', '[0.000, 0.500]')
     """
     if value is None:
         return "-"
+    value = value or 0.0  # no minus before a zero
     size, plus = abs(value), "+" if sign else ""
     if size >= 100:
         return f"{value:{plus}.0f}"

@@ -49,6 +49,7 @@ METRICS: Mapping[str, Metric] = {
         equal="tokens of texts",
         meaning="How varied the word pairs of a prompt's draws are: the share of their token pairs that are different.",
         absent=f"{_TOO_SHORT}, or a prompt has fewer than two", compute=diversity.distinct_2,
+        uses=diversity.long_enough,
         source="Li et al. 2016, distinct-n with n = 2, at equal tokens and texts (rarefaction, Hurlbert 1971)",
     ),
     "distinct_texts": GroupMetric(
@@ -61,6 +62,7 @@ METRICS: Mapping[str, Metric] = {
         name="word_vector_distance", unit="1 - cosine", direction="higher", needs=("word vectors", "several draws"),
         high=2.0, meaning="How different the words of a prompt's draws are: 0 for the same words; not their meaning.",
         absent=f"{_ONE_DRAW}, with words in them", compute=diversity.word_vector_distance,
+        uses=diversity.has_words,
         source="1 - mean cosine over all pairs (U-statistic) of mean word vectors, wordllama 256-dimensional",
     ),
     "nll": CompletionMetric(

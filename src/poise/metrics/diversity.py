@@ -40,6 +40,16 @@ def distinct_texts(group: Sequence[Completion], context: Context) -> float | Non
     return expected_distinct(holders.values(), len(group), texts) / texts
 
 
+def long_enough(completion: Completion, context: Context) -> bool:
+    """Whether distinct_2 looks at a text."""
+    return len(completion.content_ids) >= (context.sizes.tokens or 0)
+
+
+def has_words(completion: Completion, context: Context) -> bool:
+    """Whether word_vector_distance looks at a text."""
+    return context.vectors.of(completion.text) is not None
+
+
 def expected_distinct(holders: Iterable[int], n: int, chosen: int) -> float:
     """How many distinct things are expected among texts chosen without replacement.
 

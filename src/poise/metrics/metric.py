@@ -67,6 +67,8 @@ class GroupMetric(Metric):
 
     Args:
         compute: takes the completions of one prompt under one setting, and the context.
+        uses: whether a completion takes part in a group's value; `n` counts those.
     """
 
     compute: Callable[[Sequence[Completion], Context], float | None]
+    uses: Callable[[Completion, Context], bool] = lambda completion, context: True

@@ -36,7 +36,7 @@ class Readings:
         tokens, bytes: length of each text, (N,).
         context: sizes, prompts and vectors.
         max_tokens: the largest limit of the completions.
-        columns: values per completion metric, (N,).
+        columns: values per completion metric, (N,); of a group metric, 1 where the completion takes part, else 0.
         groups: values per group metric, (trials, prompts).
         unheard: positions of the trials with too few texts to have a say in the common sizes.
         between: the sizes are those of two trials alone, because one of them is unheard.
@@ -159,7 +159,7 @@ def _codes(values: Iterable[int]) -> Codes:
 def _compute(study: Study, kept: _Kept, metrics: Sequence[Metric]) -> None:
     """Second reading: the values, a few hundred completions at a time."""
     readings, context = kept.readings, kept.readings.context
-    columns = {m.name: np.full(len(readings.trial), math.nan) for m in metrics if isinstance(m, CompletionMetric)}
+    columns = {m.name: np.full(len(readings.trial), math.nan) for m in metrics}
     shape = (len(readings.trials), readings.prompts)
     groups = {m.name: np.full(shape, math.nan) for m in metrics if isinstance(m, GroupMetric)}
     vectors = any("word vectors" in m.needs for m in metrics)
@@ -176,6 +176,7 @@ def _compute(study: Study, kept: _Kept, metrics: Sequence[Metric]) -> None:
                     columns[m.name][place : place + len(found)] = [math.nan if v is None else v for v in found]
                 elif isinstance(m, GroupMetric):
                     value = m.compute(part.texts, context)
+                    columns[m.name][place : place + len(part.texts)] = [m.uses(c, context) for c in part.texts]
                     groups[m.name][part.trial, kept.number[part.ids]] = math.nan if value is None else value
             place += len(part.texts)
     assert place == len(readings.trial), "the study changed while it was read"
