@@ -21,7 +21,7 @@ from poise.sweeps import Progress, sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPTS = ["a ship", "one quiet star", "nothing new"]
-DRAWS, MAX_TOKENS, STEP = 6, 40, 0.004  # seconds that the fake model takes a step
+DRAWS, MAX_TOKENS, STEP = 6, 40, 0.02  # seconds that the fake model takes a step
 
 # Says how many texts `add` has returned for, one line each, written through at once.
 CHILD = """
