@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from poise.comparisons import compare
 from poise.engines.fake import FakeEngine, make
 from poise.errors import EngineError
+from poise.measurements import measure
 from poise.params import SamplingParams, grid
 from poise.records import Completion, Fingerprint, Message, Prompt, Request
 from poise.sessions import Tally
@@ -324,9 +326,17 @@ def test_an_interrupted_sweep_is_told_until_it_is_whole(tmp_path: Path) -> None:
         sweep(FakeEngine(), "the", grid(temperature=1.2), study=path, draws=60, max_tokens=50, progress=stop)
     with Study.open(path) as part:
         [caveat] = part.caveats()
+        said = [
+            measure(part, metrics=["length"]),
+            compare(part, "temperature=1.2", "engine-default", metrics=["length"]),
+        ]
     assert "interrupted sweep are missing" in caveat
+    for result in said:  # wherever numbers are read, first of all
+        assert str(result).startswith(f"Note: {caveat}")
+        assert caveat in result._repr_html_()
     with sweep(FakeEngine(), "the", grid(temperature=1.2), study=path, draws=60, max_tokens=50) as whole:
         assert whole.caveats() == []
+        assert not str(measure(whole, metrics=["length"])).startswith("Note")
     with sweep(FakeEngine(), "the", grid(temperature=1.2), study=path, draws=2, max_tokens=5) as other:
         [caveat] = other.caveats()
     assert "drawn with other limits" in caveat

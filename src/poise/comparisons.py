@@ -36,7 +36,7 @@ from poise.stats import (
     variance_ratio,
 )
 from poise.study import Study
-from poise.tables import Footnotes, Table, figure, interval
+from poise.tables import Footnotes, Table, figure, interval, whole_html, whole_text
 from poise.trials import find_trial
 
 LEVEL = 0.05
@@ -126,7 +126,7 @@ class Comparisons(Sequence[Comparison]):
 
     Args:
         found: the comparisons.
-        notes: use cases that could not be compared, and why.
+        notes: what to know before trusting them: texts that are missing, use cases that could not be compared.
     """
 
     def __init__(self, found: Iterable[Comparison], notes: Iterable[str] = ()) -> None:
@@ -152,13 +152,13 @@ class Comparisons(Sequence[Comparison]):
         return [_table(name, list(found)) for name, found in cases]
 
     def __str__(self) -> str:
-        return "\n\n".join([*(t.text() for t in self.tables()), *self.notes])
+        return whole_text(self.notes, self.tables())
 
     def __repr__(self) -> str:
         return f"<{len(self)} comparisons>"
 
     def _repr_html_(self) -> str:
-        return "".join(t.html() for t in self.tables())
+        return whole_html(self.notes, self.tables())
 
 
 def compare(
@@ -200,7 +200,7 @@ def compare(
         found += _compare(read_values(study, case, chosen, (first, second)), chosen, first, second)
     if not found:
         raise StudyError("Two trials are compared within a use case", "; ".join(notes), "`poise sweep` draws both")
-    return Comparisons(found, notes)
+    return Comparisons(found, [*study.caveats(use_case), *notes])
 
 
 def _two_trials(

@@ -102,6 +102,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._counted: tuple[tuple[int, int], dict[tuple[str, int], int]] | None = None
+        self._missing: dict[str, tuple[tuple[int, int], int]] = {}
         self._fingerprint = self._stored_fingerprint()
 
     @property
@@ -229,6 +230,13 @@ class Ledger:
         return found
 
     def _gaps(self, use_case: str) -> int:
+        """Texts that are missing; looked for again only after a write, as `_counts` is."""
+        stamp = self._db.stamp()
+        if self._missing.get(use_case, (None, 0))[0] != stamp:
+            self._missing[use_case] = stamp, self._count_gaps(use_case)
+        return self._missing[use_case][1]
+
+    def _count_gaps(self, use_case: str) -> int:
         """Draws that are missing below the highest one; prompts of a named use case have equally many."""
         rows = self._db.rows(_HIGHEST, (use_case,))
         if use_case == Prompt().use_case:  # lone prompts add up, each with settings of its own

@@ -17,7 +17,7 @@ from poise.metrics.units import Scope, Units, units_of_draws, units_of_groups
 from poise.records import Trial, params_record
 from poise.stats import Bounds, Interval, effective_units, mean_interval
 from poise.study import Study
-from poise.tables import Footnotes, Table, figure, interval
+from poise.tables import Footnotes, Table, figure, interval, whole_html, whole_text
 
 SPEAKS_OF = {
     "use_case": "intervals speak of prompts like these",
@@ -91,10 +91,11 @@ class Measurements(Sequence[Measurement]):
 
     Args:
         found: the measurements.
+        notes: what to know before trusting them: texts that are missing, or left out.
     """
 
-    def __init__(self, found: Iterable[Measurement]) -> None:
-        self._found = tuple(found)
+    def __init__(self, found: Iterable[Measurement], notes: Iterable[str] = ()) -> None:
+        self._found, self.notes = tuple(found), tuple(notes)
 
     def __len__(self) -> int:
         return len(self._found)
@@ -104,7 +105,7 @@ class Measurements(Sequence[Measurement]):
     @overload
     def __getitem__(self, index: slice) -> Measurements: ...
     def __getitem__(self, index: int | slice) -> Measurement | Measurements:
-        return self._found[index] if isinstance(index, int) else Measurements(self._found[index])
+        return self._found[index] if isinstance(index, int) else Measurements(self._found[index], self.notes)
 
     def rows(self) -> list[MeasurementRow]:
         """Every measurement as plain data, for JSON."""
@@ -116,13 +117,13 @@ class Measurements(Sequence[Measurement]):
         return [_table(name, list(found)) for name, found in cases]
 
     def __str__(self) -> str:
-        return "\n\n".join(t.text() for t in self.tables()) or "Nothing was measured: the study holds no completions."
+        return whole_text(self.notes, self.tables()) or "Nothing was measured: the study holds no completions."
 
     def __repr__(self) -> str:
         return f"<{len(self)} measurements>"
 
     def _repr_html_(self) -> str:
-        return "".join(t.html() for t in self.tables()) or f"<p>{self}</p>"
+        return whole_html(self.notes, self.tables()) or f"<p>{self}</p>"
 
 
 def measure(
@@ -155,7 +156,7 @@ def measure(
         readings = read_values(study, case, chosen := choose_metrics(study, case, metrics))
         for metric, (index, trial) in itertools.product(chosen, enumerate(readings.trials)):
             found.append(_measure(readings, metric, index, trial))
-    return Measurements(found)
+    return Measurements(found, study.caveats(use_case))
 
 
 def choose_metrics(study: Study, use_case: str, asked: Sequence[str | Metric] | None) -> list[Metric]:

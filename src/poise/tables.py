@@ -54,6 +54,16 @@ class Table:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 
 
+def whole_text(notes: Sequence[str], tables: Sequence[Table]) -> str:
+    """Tables to print, after what to know before trusting them."""
+    return "\n\n".join([*(f"Note: {visible(n)}." for n in notes), *(t.text() for t in tables)])
+
+
+def whole_html(notes: Sequence[str], tables: Sequence[Table]) -> str:
+    """The same for a notebook."""
+    return "".join([*(f"<p><strong>Note:</strong> {_cell(n)}.</p>" for n in notes), *(t.html() for t in tables)])
+
+
 class Footnotes:
     """Numbers equal notes alike, in the order they are met."""
 

@@ -27,8 +27,8 @@ Format = Literal["jsonl", "csv", "parquet"]
 
 
 @contextlib.contextmanager
-def reading(path: str | None, *, judging: bool = True) -> Iterator[Study]:
-    """A study to read: the one named, else the latest; what to know before trusting its numbers goes first."""
+def reading(path: str | None, *, judging: bool) -> Iterator[Study]:
+    """A study to read: the one named, else the latest. `judging` tells what no printed table will say."""
     with poise.Study.open(path or poise.latest_study(), create=False, read_only=True) as study:
         for caveat in study.caveats() if judging else ():
             tell(f"Note: {caveat}.")
@@ -47,7 +47,7 @@ def measure(
     as_json: JsonFlag = False,
 ) -> None:
     """Put numbers on a study, with 95 % intervals."""
-    with reading(study) as opened:
+    with reading(study, judging=as_json) as opened:
         rows = poise.measure(opened, metrics=metrics or None, use_case=use_case)
         if as_json:
             show_json(Measured(study=str(opened.path), rows=[MeasurementRecord.model_validate(r) for r in rows.rows()]))
@@ -70,7 +70,7 @@ def compare(
 
     Says whether the difference is there, or how large it would have to be to be seen.
     """
-    with reading(study) as opened:
+    with reading(study, judging=as_json) as opened:
         rows = poise.compare(opened, a, b, metrics=metrics or None, use_case=use_case)
         if as_json:
             show_json(Compared(study=str(opened.path), rows=[ComparisonRecord.model_validate(r) for r in rows.rows()]))
@@ -88,7 +88,7 @@ def report(
 
     Charts with intervals, texts side by side, how the numbers were made and how to make them again.
     """
-    with reading(study) as opened:
+    with reading(study, judging=True) as opened:
         page = poise.report(opened, output)
         if as_json:
             show_json(Reported(study=str(opened.path), report=str(page)))
