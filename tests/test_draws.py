@@ -33,7 +33,7 @@ def test_winners_equal_the_plain_argmax(seed: int, size: int, spread: float, cut
     gone = rng.random(size) < cut
     gone[rng.integers(size)] = False
     values[gone] = -np.inf
-    scales = np.array([1e-9, 0.05, 0.3, 0.7, 1.0, 1.5, 4.0, 100.0])
+    scales = np.array([1e-30, 1e-9, 0.05, 0.3, 0.7, 1.0, 1.5, 4.0, 100.0])
     row = draws.noise_row(noise.key(seed, [1], 0), seed % 50, size)
     expected = [plain(values, s, row.words) for s in scales]
     assert draws.winners(values, scales, row).tolist() == expected
@@ -53,6 +53,26 @@ def test_a_far_token_wins_when_its_noise_is_loudest() -> None:
     values[loudest] = -30
     assert draws.winners(values, np.array([1000.0]), row).tolist() == [loudest]
     assert draws.winners(values, np.array([0.5]), row).tolist() == [plain(values, 0.5, row.words)]
+
+
+def test_a_token_neither_near_nor_loud_can_win() -> None:
+    """The top has the worst noise, loud tokens are 50 nats down: one in between, that no shortcut looks at, wins."""
+    row = draws.noise_row(noise.key(3, [1], 0), 0, 5000)
+    values = np.full(5000, -draws.NEAR - 1, dtype=np.float32)
+    values[row.loud] = -50
+    values[int(np.argmin(row.words))] = 0
+    (won,) = draws.winners(values, np.array([4.0]), row)
+    assert won == plain(values, 4.0, row.words)
+    assert values[won] == -draws.NEAR - 1
+    assert won not in row.loud
+
+
+def test_noise_too_small_to_matter_leaves_ties_to_the_lowest_id() -> None:
+    """At the smallest temperature the noise vanishes beside the logits: the lowest of the tied, loud or not."""
+    row = draws.noise_row(noise.key(4, [1], 0), 0, 5000)
+    values = np.full(5000, 8.0, dtype=np.float32)
+    assert row.loud[0] > 0
+    assert draws.winners(values, np.array([1e-30]), row).tolist() == [0]
 
 
 def test_greedy_takes_the_lowest_id_among_ties() -> None:

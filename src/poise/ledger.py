@@ -225,7 +225,7 @@ class Ledger:
         if use_case is None and everything > shown:
             found.append(
                 f"{everything - shown:,} texts drawn with other limits (max or min tokens, stop) or prompts are left "
-                "out here; `poise dump` writes them all"
+                "out here; poise dump writes them all"
             )
         return found
 
