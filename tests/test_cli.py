@@ -297,6 +297,7 @@ def kept_texts(home: Path) -> int:
 def test_ctrl_c_keeps_everything_and_the_same_command_resumes(tmp_path: Path) -> None:
     """Interrupted in the middle of 64 slow texts, then run to its end; the texts are those of one run."""
     words = ["sweep", "fake:slow", "hello", "--temperature", "0.3..1.8:0.1", "--draws", "4", "--stop", "star", "--json"]
+    words += ["--min-tokens", "400", "--max-tokens", "400"]  # the first text early, the last after 8 seconds
     child = spawn(*words, home=tmp_path)
     deadline = time.monotonic() + 30
     while not kept_texts(tmp_path) and time.monotonic() < deadline:
