@@ -21,9 +21,9 @@ FLOORS = (
     Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "dumps")),
     Floor("draw and keep", ("sampler", "study", "usecases", "models")),
     Floor("who draws, what was drawn", ("sessions", "ledger", "trials")),
-    Floor("the law at speed, the file, the words", ("steps", "draws", "codec", "database", "tables")),
+    Floor("the law at speed, the file, the words", ("steps", "draws", "codec", "database", "tables", "pieces")),
     Floor("the law, the records", ("law", "records")),
-    Floor("parameters, noise, numbers", ("params", "noise", "stats", "texts", "schema", "places")),
+    Floor("parameters, noise, numbers", ("params", "noise", "stats", "texts", "schema", "places", "spans")),
     Floor("the ground", ("errors", "escapes")),
 )
 HEIGHT = {unit: len(FLOORS) - depth for depth, floor in enumerate(FLOORS) for unit in floor.units}
