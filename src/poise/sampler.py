@@ -142,7 +142,8 @@ class _Loop:
         with self._time("law"):
             normal = self.engine.law.normaliser(logits)
         if not np.all(np.isfinite(normal)):
-            raise _no_numbers(nodes[int(np.flatnonzero(~np.isfinite(normal))[0])])
+            bad = nodes[int(np.flatnonzero(~np.isfinite(normal))[0])]
+            raise no_numbers(len(bad.prompt_ids), len(bad.output))
         owners, strands, tokens = self._tokens(nodes, logits)
         with self._time("law"):
             chosen = self.engine.law.take(logits, owners, tokens)
@@ -150,11 +151,17 @@ class _Loop:
         going: dict[tuple[int, int], Child] = {}
         for b, strand, token, logit in zip(owners, strands, tokens, chosen, strict=True):
             node, logprob = nodes[b], min(0.0, float(logit - normal[b]))
-            reason = self._reason(strand.request, node.output, token)
+            ids = (*node.output, token)
+            with self._time("text"):
+                reason = finish_reason(self.engine, strand.request, ids)
             if reason is None:
                 going.setdefault((b, token), Child(node, token, logprob, [])).strands.append(strand)
             else:
-                yield self._completion(strand.request, node, token, logprob, reason)
+                self.room += 1
+                self.tally.completions += 1
+                with self._time("text"):
+                    done = completion_of(self.engine, strand.request, ids, (*node.logprobs, logprob), reason)
+                yield done
         self.children += going.values()
         alive = {b for b, _ in going}
         self.session.drop([n.row for b, n in enumerate(nodes) if b not in alive and not n.keep])
@@ -201,32 +208,52 @@ class _Loop:
         scales = np.array([s.scale for s in strands])
         return list(map(int, draws.winners(values, scales, rows[noise_key, position])))
 
-    def _reason(self, request: Request, output: tuple[int, ...], token: int) -> FinishReason | None:
-        if token in self.engine.eos_ids:
-            return "eos"
-        if request.stop:
-            with self._time("text"):
-                if texts.ends_with_stop(self.engine.decode, (*output, token), request.stop):
-                    return "stop"
-        return "length" if len(output) + 1 >= request.max_tokens else None
-
-    def _completion(self, request: Request, node: Node, token: int, logprob: float, reason: FinishReason) -> Completion:
-        ids = (*node.output, token)
-        with self._time("text"):
-            written = self.engine.decode(node.output if reason == "eos" else ids)
-            if reason == "stop":
-                written = written[: texts.stop_position(written, request.stop)]
-            opened = self.engine.opens_thinking(request.prompt_ids)
-            thinking, text = texts.split_thinking(written, self.engine.thinking_tags, opened)
-        self.room += 1
-        self.tally.completions += 1
-        return Completion(request, text, ids, (*node.logprobs, logprob), reason, thinking)
-
     @contextmanager
     def _time(self, part: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
         self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
+
+
+def finish_reason(engine: LogitsEngine, request: Request, ids: tuple[int, ...]) -> FinishReason | None:
+    """Why a text ends with its newest token; None where it goes on.
+
+    Args:
+        engine: its end-of-text tokens and decoder.
+        request: stop strings and max_tokens.
+        ids: every new token so far.
+
+    Returns:
+        The reason.
+    """
+    if ids[-1] in engine.eos_ids:
+        return "eos"
+    if request.stop and texts.ends_with_stop(engine.decode, ids, request.stop):
+        return "stop"
+    return "length" if len(ids) >= request.max_tokens else None
+
+
+def completion_of(
+    engine: LogitsEngine, request: Request, ids: tuple[int, ...], logprobs: tuple[float, ...], reason: FinishReason
+) -> Completion:
+    """A finished text as a Completion: decoded, cut at its stop string, thinking apart.
+
+    Args:
+        engine: it drew the text.
+        request: what was asked.
+        ids: every new token.
+        logprobs: ln p of each, nats.
+        reason: why it ended.
+
+    Returns:
+        The completion.
+    """
+    written = engine.decode(ids[:-1] if reason == "eos" else ids)
+    if reason == "stop":
+        written = written[: texts.stop_position(written, request.stop)]
+    opened = engine.opens_thinking(request.prompt_ids)
+    thinking, text = texts.split_thinking(written, engine.thinking_tags, opened)
+    return Completion(request, text, ids, logprobs, reason, thinking)
 
 
 def _queues(requests: Iterable[Request]) -> list[Queue]:
@@ -252,8 +279,9 @@ def _split(params: SamplingParams) -> tuple[SamplingParams, float]:
     return SamplingParams.model_validate({**kept, "dialect": params.dialect}), scale
 
 
-def _no_numbers(node: Node) -> EngineError:
-    where = f"NaN or infinity after {len(node.prompt_ids)} prompt and {len(node.output)} new tokens"
+def no_numbers(prompt: int, new: int) -> EngineError:
+    """The error for logits that are NaN or infinite after so many prompt and new tokens."""
+    where = f"NaN or infinity after {prompt} prompt and {new} new tokens"
     return EngineError(
         "A model's logits must be numbers",
         where,

@@ -17,13 +17,19 @@ class Certificate:
 
     Args:
         path: name of the step.
-        least, multiple, verified: the padding.
+        least, multiple, most, verified: the padding.
     """
 
     path: str
     least: int
     multiple: int
+    most: int
     verified: bool
+
+    @property
+    def padding(self) -> tuple[int, int, int, bool]:
+        """The padding's fields."""
+        return self.least, self.multiple, self.most, self.verified
 
 
 def key(*parts: object) -> str:

@@ -15,7 +15,7 @@ from poise.engines.certificates import Certificate
 from poise.engines.hf_stock import StockStep, cannot_share, check_rows
 from poise.engines.llama import LlamaStep
 from poise.engines.local import LocalEngine, Parts, find_device, find_dtype, machine
-from poise.engines.local_session import Padding, Step, agrees, self_test
+from poise.engines.local_session import PADDINGS, Padding, Step, agrees, self_test
 from poise.errors import EngineError, ModelError, PromptError
 from poise.models import ModelFiles
 from poise.records import Message
@@ -94,14 +94,20 @@ def make(
     model = _model(files, find_dtype(dtype, found_device), found_device, trust)
     codec = HFCodec(files, trust)
     name = certificates.key(
-        files.weights_sha256, model.dtype, LlamaStep.name, fast, transformers.__version__, machine(found_device)
+        files.weights_sha256,
+        model.dtype,
+        LlamaStep.name,
+        fast,
+        PADDINGS,
+        transformers.__version__,
+        machine(found_device),
     )
     certificate = certificates.read(name)
     if certificate is None:
         certificate = _certify(model, fast)
         certificates.write(name, certificate)
     step = _step(model, certificate.path)
-    padding = Padding(certificate.least, certificate.multiple, certificate.verified)
+    padding = Padding(*certificate.padding)
     libraries = {"transformers": transformers.__version__, "tokenizers": tokenizers.__version__}
     length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return LocalEngine(Parts(files, codec, step, padding, _eos(model, codec), length, libraries))

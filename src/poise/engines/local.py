@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,7 +97,7 @@ class LocalEngine:
     def fingerprint(self) -> Fingerprint:
         """Hashes of weights, tokenizer and template; dtype and decode path; the machine as provenance."""
         parts, step = self.parts, self.parts.step
-        path = f"{step.name}/{parts.padding.least},{parts.padding.multiple}"
+        path = f"{step.name}/{parts.padding.least},{parts.padding.multiple},{parts.padding.most}"
         f = parts.files
         provenance = {
             **machine(step.device),
@@ -210,7 +212,7 @@ def machine(device: torch.device) -> dict[str, str]:
     """Device, instruction set, threads: what may change the last bits of a logit."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}{_processor()}",
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -258,6 +260,17 @@ def _check_published(name: str, value: object) -> None:
             error.got,
             "Correct that file, or leave the baselines out with --no-baselines",
         ) from error
+
+
+def _processor() -> str:
+    """What tells one model of processor from another: kernels are chosen by it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            first = "".join(itertools.takewhile(str.strip, lines))
+    except OSError:
+        return f" {platform.processor()}".rstrip()
+    said = dict(re.findall(r"^(cpu family|model|stepping|CPU part)\s*:\s*(\S+)", first, re.MULTILINE))
+    return "".join(f" {name} {value}" for name, value in said.items())
 
 
 def _native_bfloat16(device: torch.device) -> bool:

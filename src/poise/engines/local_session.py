@@ -11,10 +11,16 @@ from poise.engines.slots import BLOCK, LayerShape, Pad, Place, Slots, blocks, fr
 from poise.errors import EngineError
 
 SHARE = 0.5  # of the free memory that a session may take
-PADDINGS = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 4), (8, 8), (16, 16))  # smallest number of rows, multiple of
-SCENE = 32  # rows of the self-test
-SIZES = (1, 2, 3, 4, 5, 8, 11, 16, 21, 24)
-WINDOWS = 6  # places where a small batch is tried: one row may agree by chance
+# Smallest number of rows, multiple of, largest number; the cheapest for large batches first. Kernels for matrices of
+# few rows and for those of many may round otherwise: seen on CPUs with AMX, with a border between 32 and 33 rows. A
+# lone row is never computed alone: a vector has a kernel of its own, which differs too rarely for a test to see it.
+PADDINGS = (
+    *((n, m, 192) for n, m in ((2, 1), (2, 2), (4, 1), (4, 4), (8, 8), (16, 16), (33, 1), (48, 16), (64, 64))),
+    *((n, m, 32) for n, m in ((2, 1), (4, 4), (16, 16), (32, 32))),
+)
+SCENE, SMALL_SCENE = 192, 32  # rows of the self-test; where memory is short
+SIZES = (1, 2, 3, 4, 5, 8, 11, 16, 21, 24, 31, 32, 33, 40, 48, 64, 65, 96, 127, 160)
+WINDOWS = 16  # places where a small batch is tried: one row may agree by chance
 
 
 class Step(Protocol):
@@ -44,11 +50,13 @@ class Padding(NamedTuple):
     Args:
         least: rows at least.
         multiple: and a multiple of this.
+        most: rows at most; more are computed in several batches.
         verified: whether the self-test found every size alike.
     """
 
     least: int
     multiple: int
+    most: int
     verified: bool
 
     def rows(self, wanted: int) -> int:
@@ -69,9 +77,7 @@ class LocalSession:
     def __init__(self, step: Step, padding: Padding, max_length: int, rows: int) -> None:
         self.step, self.padding = step, padding
         capacity, shapes = blocks(max_length), step.shapes()
-        item = torch.empty((), dtype=step.dtype).element_size()
-        per_row = item * capacity * sum(s.key_heads * s.key_width + s.value_heads * s.value_width for s in shapes)
-        per_row += 16 * step.vocab_size  # logits, and what the law makes of them
+        per_row = row_bytes(step, capacity)
         self.max_rows = min(rows, int(SHARE * free_bytes(step.device) / per_row))
         if self.max_rows < 2:
             raise EngineError(
@@ -96,7 +102,13 @@ class LocalSession:
         places = [self.slots.places[row] for row in rows]
         order = sorted(range(len(rows)), key=lambda i: (blocks(places[i].length), places[i].slot))
         fed = torch.tensor([tokens[i] for i in order], device=self.step.device)
-        logits = self.step(fed, [places[i] for i in order], self.slots, self.padding.rows)
+        starts = range(0, len(order), self.padding.most)
+        parts = [order[start : start + self.padding.most] for start in starts]
+        done = [
+            self.step(fed[start : start + len(part)], [places[i] for i in part], self.slots, self.padding.rows)
+            for start, part in zip(starts, parts, strict=True)
+        ]
+        logits = done[0] if len(done) == 1 else torch.cat(done)
         if order == list(range(len(rows))):
             return rows, logits
         back = torch.empty(len(rows), dtype=torch.long)
@@ -113,6 +125,13 @@ class LocalSession:
         return self.step.read([*prompt, *tokens], len(tokens) + 1)[:-1]
 
 
+def row_bytes(step: Step, capacity: int) -> int:
+    """Memory of one row: its cache of `capacity` tokens, its logits and what the law makes of them."""
+    item = torch.empty((), dtype=step.dtype).element_size()
+    widths = sum(s.key_heads * s.key_width + s.value_heads * s.value_width for s in step.shapes())
+    return item * capacity * widths + 16 * step.vocab_size
+
+
 class _Scene(NamedTuple):
     """Rows made up for a test: slots filled with noise, and a token for each."""
 
@@ -124,14 +143,14 @@ class _Scene(NamedTuple):
         return step(self.tokens[start:end], self.places[start:end], self.slots, pad)
 
 
-def _scene(step: Step) -> _Scene:
+def _scene(step: Step, rows: int) -> _Scene:
     generator = torch.Generator().manual_seed(0)
-    slots = Slots(SCENE, BLOCK, step.dtype, step.device)
+    slots = Slots(rows, BLOCK, step.dtype, step.device)
     slots.allocate(step.shapes())
     for store in (*slots.keys, *slots.values):
         store.copy_(torch.randn(store.shape, generator=generator))
-    places = [Place(i, 2 + (7 * i) % (BLOCK - 2)) for i in range(SCENE)]
-    tokens = torch.randint(step.vocab_size, (SCENE,), generator=generator)
+    places = [Place(i, 2 + (7 * i) % (BLOCK - 2)) for i in range(rows)]
+    tokens = torch.randint(step.vocab_size, (rows,), generator=generator)
     return _Scene(slots, places, tokens.to(step.device))
 
 
@@ -145,19 +164,22 @@ def self_test(step: Step) -> Padding:
     Returns:
         The padding; not `verified` when none of those tried holds.
     """
-    scene = _scene(step)
-    for least, multiple in PADDINGS:
-        pad = Padding(least, multiple, True)
-        whole = scene.step(step, 0, SCENE, pad.rows)
-        if all(torch.equal(scene.step(step, a, b, pad.rows), whole[a:b]) for a, b in _windows()):
+    rows = SCENE if SCENE * row_bytes(step, BLOCK) < free_bytes(step.device) / 8 else SMALL_SCENE
+    scene = _scene(step, rows)
+    for least, multiple, most in PADDINGS:
+        if most > rows:
+            continue
+        pad = Padding(least, multiple, most, True)
+        whole = scene.step(step, 0, most, pad.rows)
+        if all(torch.equal(scene.step(step, a, b, pad.rows), whole[a:b]) for a, b in _windows(most)):
             return pad
-    return Padding(1, 1, False)
+    return Padding(1, 1, rows, False)
 
 
-def _windows() -> list[tuple[int, int]]:
+def _windows(rows: int) -> list[tuple[int, int]]:
     """Batches to try: small ones in several places, the likeliest to differ first."""
-    spread = [(a, a + n) for n in SIZES if n <= 4 for a in range(0, SCENE - n, SCENE // WINDOWS)]
-    return [*spread, *((a, a + n) for n in SIZES if n > 4 for a in (0, SCENE - n))]
+    spread = [(a, a + n) for n in SIZES if n <= 4 for a in range(0, rows - n, max(1, rows // WINDOWS))]
+    return [*spread, *((a, a + n) for n in SIZES if 4 < n < rows for a in (0, rows - n))]
 
 
 @torch.inference_mode()
@@ -171,7 +193,7 @@ def difference(step: Step, other: Step) -> float:
     Returns:
         Mean total variation distance of decoding and of reading a prompt, the larger, in [0, 1].
     """
-    scene, pad = _scene(step), Padding(8, 1, False).rows
+    scene, pad = _scene(step, SMALL_SCENE), Padding(8, 1, SMALL_SCENE, False).rows
     prompt = [int(t) for t in scene.tokens[:24]]
     pairs = [(s.read(prompt, 8), scene.step(s, 0, 8, pad)) for s in (step, other)]
     return max(_distance(a, b) for a, b in zip(*pairs, strict=True))
