@@ -86,6 +86,20 @@ DIALECTS: Mapping[str, Dialect] = {
         ),
         source="transformers 5.x, generation/utils.py::_get_logits_processor",
     ),
+    "temperature-last": Dialect(
+        name="temperature-last",
+        order=(
+            "repetition_penalty",
+            "frequency_penalty",
+            "presence_penalty",
+            "top_k",
+            "typical_p",
+            "top_p",
+            "min_p",
+            "temperature",
+        ),
+        source="the steps of transformers in the order of llama.cpp's default chain, common/common.h",
+    ),
 }
 
 _TEMPERATURE = Parameter(

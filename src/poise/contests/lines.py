@@ -1,0 +1,126 @@
+"""Scores that are lines in the parameter: their upper envelope."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise import draws, noise
+from poise.contests.moment import TINY, Floats, Values
+from poise.draws import NoiseRow
+from poise.spans import Cut, Span
+
+NEAR = 5.0  # logits below the top within which noise is always looked at; any value is exact
+
+
+class Field(NamedTuple):
+    """Candidates whose scores are lines: score i at value x is `base[i] + x * slope[i]`.
+
+    Args:
+        ids: tokens, ascending, (n,).
+        base, slope: (n,).
+    """
+
+    ids: NDArray[np.intp]
+    base: Floats
+    slope: Floats
+
+    def scores(self, values: Floats) -> Floats:
+        """(k, n)."""
+        return np.asarray(self.base + values[:, None] * self.slope)
+
+
+class Lines:
+    """Scores are lines in the parameter: their upper envelope."""
+
+    slack = 0.0
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+
+    def winner(self, value: float) -> int:
+        """See `Contest`."""
+        return int(self.field.ids[np.argmax(self.field.base + value * self.field.slope)])
+
+    def change(self, left: int, right: int, span: Span) -> Cut:
+        """Where the two lines cross; there the lower id wins."""
+        i, j = (int(np.searchsorted(self.field.ids, t)) for t in (left, right))
+        base, slope = self.field.base, self.field.slope
+        at = (base[i] - base[j]) / (slope[j] - slope[i]) if slope[i] != slope[j] else span.middle
+        return Cut(float(at), after=left < right)
+
+    def doubt(self, token: int, span: Span) -> float | None:
+        """Never: a line above all others at both ends is above them in between."""
+        return None
+
+    def rivals(self, token: int, span: Span) -> tuple[tuple[float, float], ...]:
+        """The runners-up at both ends and in the middle."""
+        f = self.field
+        if f.ids.size < 2:
+            return ()
+        i = int(np.searchsorted(f.ids, token))
+        scores = f.scores(np.array([span.low.value, span.middle, span.high.value]))
+        scores[:, i] = -np.inf
+        seconds = {int(j) for j in scores.argmax(axis=1)}
+        return tuple((float(f.base[i] - f.base[j]), float(f.slope[i] - f.slope[j])) for j in seconds)
+
+
+class Heat:
+    """Temperature over a kept set that it does not change: lines, few of which can matter.
+
+    Args:
+        values: remaining logits, (V,), -inf where cut.
+        row: the step's noise.
+        zero: the winner at 0, where a cut may have removed the largest logit; None where none has.
+        near: `near_ids(values)`, where that is known already.
+    """
+
+    slack = 0.0
+
+    def __init__(
+        self, values: Values, row: NoiseRow, zero: int | None = None, near: NDArray[np.intp] | None = None
+    ) -> None:
+        self.values, self.row, self.zero = values, row, zero
+        self.top = float(values.max())
+        ids = near_ids(values, self.top) if near is None else near
+        self._all = row.loud.size == values.size
+        self._take(np.union1d(ids, row.loud))
+
+    def _take(self, ids: NDArray[np.intp]) -> None:
+        ids = ids[np.isfinite(self.values[ids])]
+        self._lines = Lines(Field(ids, self.values[ids].astype(np.float64), noise.gumbel(self.row.words[ids])))
+
+    def winner(self, value: float) -> int:
+        """See `Contest`; at 0 the lowest id among the largest logits."""
+        if value == 0:
+            return draws.greedy(self.values) if self.zero is None else self.zero
+        value = max(value, TINY)
+        field = self._lines.field
+        scores = field.base + value * field.slope
+        at = int(np.argmax(scores))
+        # All others have a logit below top - NEAR, and noise that is not loud.
+        if not self._all and self.top - NEAR + value * self.row.quiet >= scores[at]:
+            bar = self.values.dtype.type(min(float(scores[at]) - value * self.row.peak, self.top - NEAR))
+            lifted = np.flatnonzero(self.values >= np.nextafter(bar, self.values.dtype.type(-np.inf)))
+            self._take(np.union1d(lifted, field.ids))
+            return self._lines.winner(value)
+        return int(field.ids[at])
+
+    def change(self, left: int, right: int, span: Span) -> Cut:
+        """See `Lines`."""
+        return self._lines.change(left, right, span)
+
+    def doubt(self, token: int, span: Span) -> float | None:
+        """See `Lines`."""
+        return None
+
+    def rivals(self, token: int, span: Span) -> tuple[tuple[float, float], ...]:
+        """See `Lines`."""
+        return self._lines.rivals(token, span)
+
+
+def near_ids(values: Values, top: float) -> NDArray[np.intp]:
+    """The tokens within `NEAR` of the largest logit, ascending."""
+    return np.flatnonzero(values >= values.dtype.type(top - NEAR))

@@ -1,0 +1,160 @@
+"""Kept sets that only grow, or only shrink, as a parameter moves."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import optimize
+
+from poise import draws, noise
+from poise.contests.moment import TINY, Moment, Values, lead
+from poise.contests.splits import inside
+from poise.law import ROUNDING
+from poise.motions import Motion
+from poise.params import DIALECTS, PARAMETERS, SamplingParams
+from poise.spans import Cut, Span
+
+CLOSE = 1e-13  # a formula's border is taken when the law decides differently this far to either side of it
+HALVINGS = 200  # at most; float64 has none left after some 60
+
+
+class Nested:
+    """The law itself tells the winner at a value; who enters or leaves in between is found by its border.
+
+    Args:
+        moment: the step.
+        how: its mechanism, ``nested`` or ``rays``: of the latter scores are lines in the parameter as well.
+    """
+
+    slack = 2 * CLOSE
+
+    def __init__(self, moment: Moment, how: Motion) -> None:
+        self.moment = moment
+        self.rays = how.kind == "rays"
+        self.shrinks = moment.parameter == "min_p"
+        self.whole = PARAMETERS[moment.parameter].kind == "int"
+        self._seen: dict[float, Values] = {}
+
+    def kept(self, value: float) -> Values:
+        """What the law leaves at a value, (V,)."""
+        value = max(value, TINY) if self.rays and value > 0 else value
+        if value not in self._seen:
+            self._seen[value] = self._left(value)
+        return self._seen[value]
+
+    def _left(self, value: float) -> Values:
+        return self.moment.values([self.moment.at(value)])[0]
+
+    def _scale(self, value: float) -> float:
+        if not self.rays:
+            return self.moment.temperature
+        return max(value, TINY) if value > 0 else 0.0
+
+    def winner(self, value: float) -> int:
+        """See `contests.Contest`."""
+        scale = self._scale(value)
+        if scale == 0:
+            return draws.greedy(self.kept(value))
+        return int(draws.winners(self.kept(value), np.array([scale]), self.moment.noise)[0])
+
+    def change(self, left: int, right: int, span: Span) -> Cut:
+        """Where the right one enters, or the left one leaves; for rays no earlier than their lines cross."""
+        if not self.rays:
+            return self._border(left if self.shrinks else right, span)
+        row = self.kept(inside(span, False)[1])
+        ahead = float(row[left]) - float(row[right])
+        g = noise.gumbel(self.moment.noise.words[[left, right]])
+        crossing = Cut(ahead / float(g[1] - g[0]) if g[0] != g[1] else span.middle, after=left < right)
+        return max(self._border(right, span), crossing)
+
+    def doubt(self, token: int, span: Span) -> float | None:
+        """Never: who is there in between is there at one end, and lost; of rays, see docs/method.md."""
+        return None
+
+    def rivals(self, token: int, span: Span) -> tuple[tuple[float, float], ...]:
+        """How far ahead the winner is in the middle."""
+        middle = float(math.floor(span.middle)) if self.whole else span.middle
+        ahead = lead(self.kept(middle), self._scale(middle), self.moment.noise, token)
+        return ((ahead, 0.0),) if math.isfinite(ahead) else ()
+
+    def _border(self, token: int, span: Span) -> Cut:
+        """Where a token enters or leaves inside a stretch; its start where it is there all along."""
+        low, high = inside(span, self.whole)
+        low = max(low, TINY) if self.rays else low
+        if self._there(low, token) != self.shrinks:
+            return span.high if self.shrinks else span.low
+        if self.whole:
+            return Cut(float(self._halve_whole(token, int(low), int(high))))
+        guess = _formula(self, token)
+        if guess is not None and low + CLOSE < guess < high - CLOSE:
+            sides = guess - CLOSE * max(1.0, guess), guess + CLOSE * max(1.0, guess)
+            if self._there(sides[0], token) == self.shrinks != self._there(sides[1], token):
+                if not sides[0] <= round(guess, 9) <= sides[1]:  # a round number may be asked for: decide it exactly
+                    return Cut(guess, after=self.shrinks)
+                low, high = sides
+        for _ in range(HALVINGS):
+            middle = low + (high - low) / 2
+            if not low < middle < high:
+                break
+            low, high = (middle, high) if self._there(middle, token) == self.shrinks else (low, middle)
+        return Cut(low, after=True) if self.shrinks else Cut(high)
+
+    def _there(self, value: float, token: int) -> bool:
+        return bool(np.isfinite(self._left(value)[token]))
+
+    def _halve_whole(self, token: int, low: int, high: int) -> int:
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._there(middle, token) else (middle, high)
+        return high
+
+
+def _formula(contest: Nested, token: int) -> float | None:
+    """Where a token enters or leaves if nothing else interferes; the law then decides whether that holds."""
+    moment = contest.moment
+    name = moment.parameter
+    order = DIALECTS[moment.fixed.dialect].order
+    on = moment.fixed.active()
+    earlier = {n: v for n, v in on.items() if order.index(n) < order.index(name)}
+    [row] = moment.values([SamplingParams.model_validate({**earlier, "dialect": moment.fixed.dialect})])
+    z = row.astype(np.float64)
+    if contest.rays:
+        return _formula_of_rays(z, token, on)
+    z = z / float(earlier.get("temperature", 1.0) or 1.0)
+    if name == "min_p":
+        return math.exp(z[token] - z.max())
+    weights = np.exp(z - z.max())
+    weights /= weights.sum()
+    if name == "top_p":
+        return float(weights[_ahead(z, token)].sum()) + ROUNDING
+    with np.errstate(divide="ignore"):
+        surprise = -np.log(weights)
+    shift = np.abs(surprise - float(np.sum(weights[weights > 0] * surprise[weights > 0])))
+    return float(weights[shift < shift[token]].sum()) + ROUNDING
+
+
+def _formula_of_rays(z: Values, token: int, on: dict[str, float | int]) -> float | None:
+    """The temperature from which min-p and top-p keep a token: the later of the two."""
+    found = []
+    if 0 < on.get("min_p", 0) < 1:
+        found.append((float(z.max()) - float(z[token])) / -math.log(on["min_p"]))
+    if "top_p" in on:
+        left = np.sort(z[np.isfinite(z)])[::-1]
+        if "top_k" in on:
+            left = left[left >= left[min(int(on["top_k"]), left.size) - 1]]
+        ahead = z[_ahead(z, token)] - left[0]
+        left = left - left[0]
+        goal = float(on["top_p"]) - ROUNDING
+
+        def excess(temperature: float) -> float:
+            return float(np.exp(ahead / temperature).sum() / np.exp(left / temperature).sum()) - goal
+
+        if excess(TINY) > 0 > excess(1e6):
+            found.append(float(optimize.brentq(excess, TINY, 1e6, xtol=1e-15, rtol=1e-15)))
+    return max(found, default=None)
+
+
+def _ahead(z: Values, token: int) -> np.ndarray:
+    """Which tokens come before one: likelier ones, and of equals the lower ids, (V,)."""
+    return np.asarray((z > z[token]) | ((z == z[token]) & (np.arange(z.size) < token)))

@@ -1,0 +1,80 @@
+"""Winners as functions of a parameter: equal to the law at every value, on random rows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from poise import draws, noise
+from poise.contests import Moment, winners
+from poise.draws import NoiseRow
+from poise.engines.fake import FakeLaw
+from poise.law import History
+from poise.motions import motion
+from poise.params import PARAMETERS, SamplingParams
+from poise.spans import Span, closed
+
+RANGES = {
+    "temperature": (0.0, 1.5), "top_k": (1, 60), "top_p": (0.0, 1.0), "min_p": (0.0, 1.0), "typical_p": (0.01, 1.0),
+    "repetition_penalty": (0.5, 3.0), "frequency_penalty": (-2.0, 2.0), "presence_penalty": (-2.0, 2.0),
+}  # fmt: skip
+BESIDE = [
+    {}, {"temperature": 0.7}, {"temperature": 0.0}, {"top_k": 8}, {"top_p": 0.8}, {"min_p": 0.08}, {"typical_p": 0.7},
+    {"top_k": 12, "top_p": 0.9, "min_p": 0.02}, {"repetition_penalty": 1.3, "presence_penalty": 0.4},
+    {"temperature": 1.2, "top_p": 0.85}, {"frequency_penalty": 0.5}, {"temperature": 0.8, "top_k": 20},
+]  # fmt: skip
+LAW = FakeLaw()
+
+
+def moment(rng: np.random.Generator, parameter: str, fixed: SamplingParams, size: int) -> Moment:
+    """A random step; every third row has ties, as half precision makes them."""
+    logits = rng.normal(0, 2.5, size)
+    if rng.integers(3) == 0:
+        logits = np.round(logits * 2) / 2
+    history = History(tuple(rng.integers(0, size, 9).tolist()), tuple(rng.integers(0, size // 2, 7).tolist()))
+    barred = frozenset({3}) if rng.integers(2) else frozenset[int]()
+    row = draws.noise_row(int(rng.integers(2**60)), 3, size)
+    return Moment(LAW, logits[None], 0, history, barred, row, parameter, fixed)
+
+
+def drawn(m: Moment, value: float) -> int:
+    """The token that a plain draw takes."""
+    params = m.at(value)
+    reshaped = LAW.reshape(m.logits, [0], [params], [m.history], [m.barred])
+    if reshaped.scale[0] == 0:
+        return draws.greedy(reshaped.values[0])
+    return int(draws.winners(reshaped.values[0], reshaped.scale, m.noise)[0])
+
+
+def token_at(found: list, value: float) -> int:
+    [part] = [p for p in found if value in p.span]
+    return part.token
+
+
+@pytest.mark.parametrize("parameter", RANGES)
+@pytest.mark.parametrize("beside", BESIDE, ids=str)
+@pytest.mark.parametrize("dialect", ["transformers", "temperature-last"])
+def test_the_parts_are_what_the_law_draws(parameter: str, beside: dict, dialect: str) -> None:
+    """40 values on 12 rows; within 1e-9 of a change either neighbour will do."""
+    rng = np.random.default_rng(len(parameter) * 97 + len(str(beside)))
+    fixed = SamplingParams(**{k: v for k, v in beside.items() if k != parameter}, dialect=dialect)
+    how = motion(parameter, fixed)
+    if not how.exact:
+        pytest.skip(how.why)
+    low, high = RANGES[parameter]
+    whole = PARAMETERS[parameter].kind == "int"
+    for _ in range(12):
+        m = moment(rng, parameter, fixed, int(rng.choice([64, 300, 3000])))
+        found = winners(m, how, closed(low, high))
+        assert found[0].span.low == closed(low, high).low
+        assert found[-1].span.high == closed(low, high).high
+        assert all(a.span.high == b.span.low for a, b in zip(found, found[1:], strict=False))
+        assert all(a.token != b.token for a, b in zip(found, found[1:], strict=False))
+        values = rng.integers(low, high + 1, 40) if whole else rng.uniform(low, high, 40)
+        edges = np.array([p.span.low.value for p in found[1:]])
+        for value in [float(low), float(high), *map(float, values)]:
+            if not whole and edges.size and np.abs(edges - value).min() < 1e-9:
+                continue
+            assert token_at(found, value) == drawn(m, value), (value, found)
