@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
-from poise import draws, noise
-from poise.contests import Moment, winners
-from poise.draws import NoiseRow
+from poise import draws
+from poise.contests import Moment, Step, winners
 from poise.engines.fake import FakeLaw
 from poise.law import History
 from poise.motions import motion
 from poise.params import PARAMETERS, SamplingParams
-from poise.spans import Span, closed
+from poise.spans import closed
 
 RANGES = {
     "temperature": (0.0, 1.5), "top_k": (1, 60), "top_p": (0.0, 1.0), "min_p": (0.0, 1.0), "typical_p": (0.01, 1.0),
@@ -36,13 +33,13 @@ def moment(rng: np.random.Generator, parameter: str, fixed: SamplingParams, size
     history = History(tuple(rng.integers(0, size, 9).tolist()), tuple(rng.integers(0, size // 2, 7).tolist()))
     barred = frozenset({3}) if rng.integers(2) else frozenset[int]()
     row = draws.noise_row(int(rng.integers(2**60)), 3, size)
-    return Moment(LAW, logits[None], 0, history, barred, row, parameter, fixed)
+    return Moment(Step(LAW, logits[None], 0, (history, barred), (parameter, fixed)), row)
 
 
 def drawn(m: Moment, value: float) -> int:
     """The token that a plain draw takes."""
-    params = m.at(value)
-    reshaped = LAW.reshape(m.logits, [0], [params], [m.history], [m.barred])
+    step = m.step
+    reshaped = LAW.reshape(step.logits, [0], [step.at(value)], [step.history], [step.barred])
     if reshaped.scale[0] == 0:
         return draws.greedy(reshaped.values[0])
     return int(draws.winners(reshaped.values[0], reshaped.scale, m.noise)[0])
@@ -61,13 +58,13 @@ def test_the_parts_are_what_the_law_draws(parameter: str, beside: dict, dialect:
     rng = np.random.default_rng(len(parameter) * 97 + len(str(beside)))
     fixed = SamplingParams(**{k: v for k, v in beside.items() if k != parameter}, dialect=dialect)
     how = motion(parameter, fixed)
-    if not how.exact:
-        pytest.skip(how.why)
+    resolution = None if how.exact else (RANGES[parameter][1] - RANGES[parameter][0]) / 200
+    known = []
     low, high = RANGES[parameter]
     whole = PARAMETERS[parameter].kind == "int"
-    for _ in range(12):
+    for _ in range(12 if how.exact else 3):
         m = moment(rng, parameter, fixed, int(rng.choice([64, 300, 3000])))
-        found = winners(m, how, closed(low, high))
+        found = winners(m, how, closed(low, high), resolution)
         assert found[0].span.low == closed(low, high).low
         assert found[-1].span.high == closed(low, high).high
         assert all(a.span.high == b.span.low for a, b in zip(found, found[1:], strict=False))
@@ -77,4 +74,10 @@ def test_the_parts_are_what_the_law_draws(parameter: str, beside: dict, dialect:
         for value in [float(low), float(high), *map(float, values)]:
             if not whole and edges.size and np.abs(edges - value).min() < 1e-9:
                 continue
-            assert token_at(found, value) == drawn(m, value), (value, found)
+            token = token_at(found, value)
+            known.append(token is not None)
+            assert token is None or token == drawn(m, value), (value, found)
+    if how.exact:
+        assert all(known)
+    else:
+        assert np.mean(known) > 0.5  # what is not proved at this resolution is the exception

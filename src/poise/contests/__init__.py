@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from poise import draws
+import math
+
+from poise.contests.bounds import proved_parts
 from poise.contests.lines import Heat
-from poise.contests.moment import Contest, Moment, Part
+from poise.contests.moment import Contest, Moment, Part, Step
 from poise.contests.nested import Nested
 from poise.contests.penalties import Push, Repeat
 from poise.contests.splits import heat_parts, parts
 from poise.motions import Motion
-from poise.params import PARAMETERS, SamplingParams
+from poise.params import PARAMETERS
 from poise.spans import Span
+
+__all__ = ["Contest", "Moment", "Part", "Step", "contest", "winners"]
 
 
 def winners(moment: Moment, how: Motion, span: Span, resolution: float | None = None) -> list[Part]:
@@ -25,9 +29,12 @@ def winners(moment: Moment, how: Motion, span: Span, resolution: float | None = 
     Returns:
         Parts that tile the stretch; neighbours differ in their token.
     """
-    if moment.parameter == "temperature":
+    step = moment.step
+    if how.kind == "bounds":
+        return proved_parts(moment, span, resolution or math.inf)
+    if step.parameter == "temperature":
         return heat_parts(contest(moment, how), span)
-    return parts(contest(moment, how), span, PARAMETERS[moment.parameter].kind == "int")
+    return parts(contest(moment, how), span, PARAMETERS[step.parameter].kind == "int")
 
 
 def contest(moment: Moment, how: Motion) -> Contest:
@@ -44,15 +51,4 @@ def contest(moment: Moment, how: Motion) -> Contest:
         return Nested(moment, how)
     if how.kind == "curves":
         return Repeat(moment)
-    if moment.parameter == "temperature":
-        [values] = moment.values([_cuts_alone(moment.fixed)])
-        zero = None
-        if any(PARAMETERS[n].stage == "truncation" for n in moment.fixed.active()):
-            zero = draws.greedy(moment.values([moment.at(0.0)])[0])
-        return Heat(values, moment.noise, zero)
-    return Push(moment)
-
-
-def _cuts_alone(fixed: SamplingParams) -> SamplingParams:
-    """Everything but the temperature: penalties, and cuts that the temperature does not change."""
-    return SamplingParams.model_validate({**fixed.active(), "temperature": None, "dialect": fixed.dialect})
+    return Heat(moment) if moment.step.parameter == "temperature" else Push(moment)

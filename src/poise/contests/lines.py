@@ -7,12 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poise import draws, noise
-from poise.contests.moment import TINY, Floats, Values
-from poise.draws import NoiseRow
+from poise import noise
+from poise.contests.moment import NEAR, TINY, Floats, Moment
 from poise.spans import Cut, Span
-
-NEAR = 5.0  # logits below the top within which noise is always looked at; any value is exact
 
 
 class Field(NamedTuple):
@@ -71,39 +68,33 @@ class Heat:
     """Temperature over a kept set that it does not change: lines, few of which can matter.
 
     Args:
-        values: remaining logits, (V,), -inf where cut.
-        row: the step's noise.
-        zero: the winner at 0, where a cut may have removed the largest logit; None where none has.
-        near: `near_ids(values)`, where that is known already.
+        moment: the step.
     """
 
     slack = 0.0
 
-    def __init__(
-        self, values: Values, row: NoiseRow, zero: int | None = None, near: NDArray[np.intp] | None = None
-    ) -> None:
-        self.values, self.row, self.zero = values, row, zero
-        self.top = float(values.max())
-        ids = near_ids(values, self.top) if near is None else near
-        self._all = row.loud.size == values.size
-        self._take(np.union1d(ids, row.loud))
+    def __init__(self, moment: Moment) -> None:
+        self.step, self.row = moment
+        self._all = self.row.loud.size == self.step.values.size
+        self._take(np.union1d(self.step.near, self.row.loud))
 
     def _take(self, ids: NDArray[np.intp]) -> None:
-        ids = ids[np.isfinite(self.values[ids])]
-        self._lines = Lines(Field(ids, self.values[ids].astype(np.float64), noise.gumbel(self.row.words[ids])))
+        ids = ids[np.isfinite(self.step.values[ids])]
+        self._lines = Lines(Field(ids, self.step.values[ids].astype(np.float64), noise.gumbel(self.row.words[ids])))
 
     def winner(self, value: float) -> int:
         """See `Contest`; at 0 the lowest id among the largest logits."""
         if value == 0:
-            return draws.greedy(self.values) if self.zero is None else self.zero
+            return self.step.zero
         value = max(value, TINY)
         field = self._lines.field
         scores = field.base + value * field.slope
         at = int(np.argmax(scores))
         # All others have a logit below top - NEAR, and noise that is not loud.
-        if not self._all and self.top - NEAR + value * self.row.quiet >= scores[at]:
-            bar = self.values.dtype.type(min(float(scores[at]) - value * self.row.peak, self.top - NEAR))
-            lifted = np.flatnonzero(self.values >= np.nextafter(bar, self.values.dtype.type(-np.inf)))
+        if not self._all and self.step.top - NEAR + value * self.row.quiet >= scores[at]:
+            kind = self.step.values.dtype.type
+            bar = kind(min(float(scores[at]) - value * self.row.peak, self.step.top - NEAR))
+            lifted = np.flatnonzero(self.step.values >= np.nextafter(bar, kind(-np.inf)))
             self._take(np.union1d(lifted, field.ids))
             return self._lines.winner(value)
         return int(field.ids[at])
@@ -119,8 +110,3 @@ class Heat:
     def rivals(self, token: int, span: Span) -> tuple[tuple[float, float], ...]:
         """See `Lines`."""
         return self._lines.rivals(token, span)
-
-
-def near_ids(values: Values, top: float) -> NDArray[np.intp]:
-    """The tokens within `NEAR` of the largest logit, ascending."""
-    return np.flatnonzero(values >= values.dtype.type(top - NEAR))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from poise import draws, noise
 from poise.draws import NoiseRow
 from poise.law import History
+from poise.motions import motion
 from poise.params import PARAMETERS, SamplingParams
 from poise.pieces import with_value
 from poise.sessions import Law, Logits
@@ -20,11 +22,12 @@ from poise.spans import Cut, Span
 Floats = NDArray[np.float64]
 Values = NDArray[np.floating[Any]]
 
+NEAR = 5.0  # logits below the top within which noise is always looked at; any value is exact
 TINY = 1e-9  # where the limit of temperature 0 is looked at: above it no two float32 logits tie
 
 
-class Moment(NamedTuple):
-    """One step of one text, under every value of a parameter.
+class Step:
+    """One step of one text, whatever the draw: its logits, and what several draws ask of them, worked out once.
 
     Args:
         law: the engine's.
@@ -32,35 +35,85 @@ class Moment(NamedTuple):
         row: this text's row in it.
         history: what was said before.
         barred: tokens cut first.
-        noise: the step's noise.
         parameter: the one that moves.
         fixed: the others; the moving one is off.
+        values: the row under `base_law`, (V,), -inf where cut.
     """
 
-    law: Law
-    logits: Logits
-    row: int
-    history: History
-    barred: frozenset[int]
-    noise: NoiseRow
-    parameter: str
-    fixed: SamplingParams
+    def __init__(
+        self,
+        law: Law,
+        logits: Logits,
+        row: int,
+        said: tuple[History, frozenset[int]],
+        moving: tuple[str, SamplingParams],
+        values: Values | None = None,
+    ) -> None:
+        self.law, self.logits, self.row = law, logits, row
+        self.history, self.barred = said
+        self.parameter, self.fixed = moving
+        self.values = self.under([base_law(*moving)])[0] if values is None else values
 
-    def values(self, settings: Sequence[SamplingParams]) -> list[Values]:
+    @classmethod
+    def many(
+        cls,
+        law: Law,
+        logits: Logits,
+        moving: tuple[str, SamplingParams],
+        said: Sequence[tuple[History, frozenset[int]]],
+    ) -> list[Step]:
+        """A step for each row of `logits`, (B, V), reshaped at once."""
+        n = len(said)
+        made = law.reshape(logits, range(n), [base_law(*moving)] * n, [h for h, _ in said], [b for _, b in said])
+        return [cls(law, logits, b, said[b], moving, made.values[b]) for b in range(n)]
+
+    def under(self, settings: Sequence[SamplingParams]) -> list[Values]:
         """The remaining logits under each setting, (V,) each, -inf where cut."""
         n = len(settings)
-        reshaped = self.law.reshape(self.logits, [self.row] * n, settings, [self.history] * n, [self.barred] * n)
-        return list(reshaped.values)
+        made = self.law.reshape(self.logits, [self.row] * n, settings, [self.history] * n, [self.barred] * n)
+        return list(made.values)
+
+    def at(self, value: float) -> SamplingParams:
+        """The whole law at a value of the parameter."""
+        whole = PARAMETERS[self.parameter].kind == "int"
+        return with_value(self.fixed, self.parameter, round(value) if whole else value)
 
     @property
     def temperature(self) -> float:
         """The fixed temperature."""
         return float(self.fixed.active().get("temperature", 1.0))
 
-    def at(self, value: float) -> SamplingParams:
-        """The whole law at a value of the parameter."""
-        whole = PARAMETERS[self.parameter].kind == "int"
-        return with_value(self.fixed, self.parameter, round(value) if whole else value)
+    @cached_property
+    def top(self) -> float:
+        """The largest of `values`."""
+        return float(self.values.max())
+
+    @cached_property
+    def near(self) -> NDArray[np.intp]:
+        """The tokens within `NEAR` of the top, ascending."""
+        return np.flatnonzero(self.values >= self.values.dtype.type(self.top - NEAR))
+
+    @cached_property
+    def zero(self) -> int:
+        """The winner at temperature 0."""
+        return draws.greedy(self.under([with_value(self.fixed, "temperature", 0.0)])[0])
+
+
+class Moment(NamedTuple):
+    """A step of one draw: the logits, and the noise that they meet."""
+
+    step: Step
+    noise: NoiseRow
+
+
+def base_law(parameter: str, fixed: SamplingParams) -> SamplingParams:
+    """What can be done to a row before the parameter moves: penalties, and cuts that a temperature leaves alone."""
+    on = fixed.active()
+    keeps = {"penalty"}
+    if parameter == "temperature" and motion(parameter, fixed).kind == "lines":
+        keeps.add("truncation")
+    kept = {n: v for n, v in on.items() if PARAMETERS[n].stage in keeps}
+    return SamplingParams.model_validate({**kept, "dialect": fixed.dialect})
 
 
 class Part(NamedTuple):

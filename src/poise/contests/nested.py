@@ -30,10 +30,10 @@ class Nested:
     slack = 2 * CLOSE
 
     def __init__(self, moment: Moment, how: Motion) -> None:
-        self.moment = moment
+        self.step, self.noise = moment
         self.rays = how.kind == "rays"
-        self.shrinks = moment.parameter == "min_p"
-        self.whole = PARAMETERS[moment.parameter].kind == "int"
+        self.shrinks = moment.step.parameter == "min_p"
+        self.whole = PARAMETERS[moment.step.parameter].kind == "int"
         self._seen: dict[float, Values] = {}
 
     def kept(self, value: float) -> Values:
@@ -44,11 +44,11 @@ class Nested:
         return self._seen[value]
 
     def _left(self, value: float) -> Values:
-        return self.moment.values([self.moment.at(value)])[0]
+        return self.step.under([self.step.at(value)])[0]
 
     def _scale(self, value: float) -> float:
         if not self.rays:
-            return self.moment.temperature
+            return self.step.temperature
         return max(value, TINY) if value > 0 else 0.0
 
     def winner(self, value: float) -> int:
@@ -56,7 +56,7 @@ class Nested:
         scale = self._scale(value)
         if scale == 0:
             return draws.greedy(self.kept(value))
-        return int(draws.winners(self.kept(value), np.array([scale]), self.moment.noise)[0])
+        return int(draws.winners(self.kept(value), np.array([scale]), self.noise)[0])
 
     def change(self, left: int, right: int, span: Span) -> Cut:
         """Where the right one enters, or the left one leaves; for rays no earlier than their lines cross."""
@@ -64,7 +64,7 @@ class Nested:
             return self._border(left if self.shrinks else right, span)
         row = self.kept(inside(span, False)[1])
         ahead = float(row[left]) - float(row[right])
-        g = noise.gumbel(self.moment.noise.words[[left, right]])
+        g = noise.gumbel(self.noise.words[[left, right]])
         crossing = Cut(ahead / float(g[1] - g[0]) if g[0] != g[1] else span.middle, after=left < right)
         return max(self._border(right, span), crossing)
 
@@ -75,7 +75,7 @@ class Nested:
     def rivals(self, token: int, span: Span) -> tuple[tuple[float, float], ...]:
         """How far ahead the winner is in the middle."""
         middle = float(math.floor(span.middle)) if self.whole else span.middle
-        ahead = lead(self.kept(middle), self._scale(middle), self.moment.noise, token)
+        ahead = lead(self.kept(middle), self._scale(middle), self.noise, token)
         return ((ahead, 0.0),) if math.isfinite(ahead) else ()
 
     def _border(self, token: int, span: Span) -> Cut:
@@ -112,12 +112,12 @@ class Nested:
 
 def _formula(contest: Nested, token: int) -> float | None:
     """Where a token enters or leaves if nothing else interferes; the law then decides whether that holds."""
-    moment = contest.moment
-    name = moment.parameter
-    order = DIALECTS[moment.fixed.dialect].order
-    on = moment.fixed.active()
+    step = contest.step
+    name = step.parameter
+    order = DIALECTS[step.fixed.dialect].order
+    on = step.fixed.active()
     earlier = {n: v for n, v in on.items() if order.index(n) < order.index(name)}
-    [row] = moment.values([SamplingParams.model_validate({**earlier, "dialect": moment.fixed.dialect})])
+    [row] = step.under([SamplingParams.model_validate({**earlier, "dialect": step.fixed.dialect})])
     z = row.astype(np.float64)
     if contest.rays:
         return _formula_of_rays(z, token, on)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from poise import draws, noise
 from poise.contests.lines import Field, Lines
 from poise.contests.moment import Floats, Moment, Values
-from poise.params import PARAMETERS, SamplingParams
+from poise.params import SamplingParams
 from poise.spans import Cut, Span
 
 
@@ -25,9 +25,11 @@ class Push:
     slack = 0.0
 
     def __init__(self, moment: Moment) -> None:
-        said = Counter(moment.history.output)
-        times = np.array([said[t] if moment.parameter == "frequency_penalty" else 1 for t in sorted(said)], np.float64)
-        [values] = moment.values([untempered(moment.fixed)])
+        said = Counter(moment.step.history.output)
+        times = np.array(
+            [said[t] if moment.step.parameter == "frequency_penalty" else 1 for t in sorted(said)], np.float64
+        )
+        values = moment.step.values
         ids, base, slope = _candidates(values, np.array(sorted(said), np.intp), -times, moment)
         self._lines = Lines(Field(ids, base, slope))
 
@@ -48,13 +50,6 @@ class Push:
         return self._lines.rivals(token, span)
 
 
-def untempered(fixed: SamplingParams) -> SamplingParams:
-    """The penalties alone: whatever else is on comes after them, or is greedy."""
-    return SamplingParams.model_validate({
-        **{n: v for n, v in fixed.active().items() if PARAMETERS[n].stage == "penalty"}, "dialect": fixed.dialect,
-    })  # fmt: skip
-
-
 def _candidates(
     values: Values, seen: NDArray[np.intp], slope: Floats, moment: Moment
 ) -> tuple[NDArray[np.intp], Floats, Floats]:
@@ -65,7 +60,7 @@ def _candidates(
     rest[seen] = -np.inf
     ids = seen
     if np.isfinite(rest.max()):
-        scale = moment.temperature
+        scale = moment.step.temperature
         best = draws.greedy(rest) if scale == 0 else int(draws.winners(rest, np.array([scale]), moment.noise)[0])
         ids, slope = np.append(seen, best), np.append(slope, 0.0)
     order = np.argsort(ids)
@@ -75,7 +70,7 @@ def _candidates(
 
 def heard(moment: Moment, ids: NDArray[np.intp]) -> Floats:
     """The noise of some tokens at the fixed temperature."""
-    scale = moment.temperature
+    scale = moment.step.temperature
     return np.zeros(ids.size) if scale == 0 else scale * noise.gumbel(moment.noise.words[ids])
 
 
@@ -92,9 +87,9 @@ class Repeat:
     slack = 0.0
 
     def __init__(self, moment: Moment) -> None:
-        seen = np.array(sorted({*moment.history.prompt, *moment.history.output}), np.intp)
-        [raw] = moment.values([SamplingParams(dialect=moment.fixed.dialect)])
-        [rest] = moment.values([untempered(moment.fixed)])  # additive penalties, as they stand beside it
+        seen = np.array(sorted({*moment.step.history.prompt, *moment.step.history.output}), np.intp)
+        [raw] = moment.step.under([SamplingParams(dialect=moment.step.fixed.dialect)])
+        rest = moment.step.values  # additive penalties done, as they stand beside it
         ids, base, mark = _candidates(rest, seen, np.ones(seen.size), moment)
         logits = raw[ids].astype(np.float64)
         self.ids, self.seen = ids, mark == 1.0

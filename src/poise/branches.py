@@ -1,0 +1,387 @@
+"""The tree of all texts along a parameter, grown over shared rows."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from poise import draws, noise
+from poise.contests import Moment, Part, Step, winners
+from poise.draws import NoiseRow
+from poise.errors import EngineError
+from poise.law import History
+from poise.motions import Motion
+from poise.params import PARAMETERS
+from poise.pieces import Found, with_value
+from poise.records import Request
+from poise.sampler import completion_of, finish_reason, no_numbers
+from poise.sessions import Logits, LogitsEngine, RowId, Tally
+from poise.spans import Span
+
+ROWS = 768  # living rows at most, unless memory says fewer
+BATCH = 192  # rows computed at once
+NOISES = 48  # rows of noise kept
+JUDGED = 4  # likeliest tokens whose logits are compared between two ways to compute them
+
+Rivals = tuple[tuple[float, float], ...]
+
+
+class Budget(NamedTuple):
+    """Where a dial may stop early; the widest unknown stretch is then followed first.
+
+    Args:
+        max_rows: forward passes of one row at most, prompts not counted; None for no limit.
+        resolution: stretches narrower than this are given up, in the parameter's unit; None follows all.
+        max_texts: finished stretches at most; None for no limit.
+    """
+
+    max_rows: int | None = None
+    resolution: float | None = None
+    max_texts: int | None = None
+
+    @property
+    def hurried(self) -> bool:
+        """Whether it may end before everything is known."""
+        return self.max_rows is not None or self.max_texts is not None
+
+
+class Strand(NamedTuple):
+    """One draw of one prompt, and the stretches on which its texts are wanted.
+
+    Args:
+        number: its place among the dials.
+        request: the draw; the moving parameter is off in it.
+        spans: what is to be found out.
+    """
+
+    number: int
+    request: Request
+    spans: tuple[Span, ...]
+
+
+class Stretch(NamedTuple):
+    """A stretch of a strand on which one text was drawn so far, and how far ahead each of its tokens was."""
+
+    strand: Strand
+    key: int
+    span: Span
+    rivals: tuple[Rivals, ...]
+
+
+class Node(NamedTuple):
+    """A living text, and the stretches that have drawn exactly it so far."""
+
+    row: RowId
+    request: Request  # of any of its strands: prompt and limits are theirs in common
+    output: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    stretches: Sequence[Stretch]
+
+
+class Child(NamedTuple):
+    """A node's stretches that drew the same next token and go on; its row is still to be computed."""
+
+    parent: Node
+    token: int
+    logprob: float
+    stretches: list[Stretch]
+
+    @property
+    def width(self) -> float:
+        """Of its widest stretch."""
+        return max(s.span.width for s in self.stretches)
+
+
+class Fork(NamedTuple):
+    """A node at which texts part, shown to whoever watches: its logits, its children's tokens."""
+
+    node: Node
+    logits: Logits
+    row: int
+    tokens: tuple[int, ...]
+    span: Span
+
+
+Watch = Callable[[Fork], None]
+
+
+def grow(
+    engine: LogitsEngine,
+    strands: Iterable[Strand],
+    parameter: str,
+    how: Motion,
+    *,
+    budget: Budget = Budget(),  # noqa: B008  immutable
+    tally: Tally | None = None,
+    watch: Watch | None = None,
+) -> Iterator[tuple[Strand, Found]]:
+    """Find every text of every strand; strands with the same tokens so far share their rows.
+
+    Args:
+        engine: a logits engine.
+        strands: draws and their stretches.
+        parameter: the one that moves.
+        how: its mechanism beside the strands' fixed parameters, from `motions.motion`.
+        budget: where to stop early.
+        tally: filled with the cost as it grows.
+        watch: told of every node at which texts part.
+
+    Yields:
+        Each stretch as its text ends, or as it is given up.
+
+    Raises:
+        EngineError: the model gave logits that are no numbers, or memory is too short for one more text.
+    """
+    wanted = [s for s in strands if s.spans]
+    if wanted:
+        yield from _Loop(engine, wanted, (parameter, how), budget, tally or Tally(), watch).run()
+
+
+class _Loop:
+    def __init__(
+        self,
+        engine: LogitsEngine,
+        strands: list[Strand],
+        moving: tuple[str, Motion],
+        budget: Budget,
+        tally: Tally,
+        watch: Watch | None,
+    ) -> None:
+        self.engine, self.budget, self.tally, self.watch = engine, budget, tally, watch
+        self.parameter, self.how = moving
+        self.queues: dict[tuple[int, ...], list[Strand]] = {}
+        for strand in strands:
+            self.queues.setdefault(strand.request.prompt_ids, []).append(strand)
+        longest = max(len(s.request.prompt_ids) + s.request.max_tokens for s in strands)
+        self.session = engine.session(longest, ROWS)
+        self.pending: list[Child] = []
+        self.noises: OrderedDict[tuple[int, int], NoiseRow] = OrderedDict()
+        self.rows, self.texts = 0, 0
+        self.trail = _Trail(engine, strands[0])
+
+    def run(self) -> Iterator[tuple[Strand, Found]]:
+        while self.queues or self.pending:
+            while self.queues and len(self.pending) < self.session.max_rows // 4:
+                yield from self._draw(*self._read())
+            if self._spent():
+                yield from self._give_up()
+                return
+            if self.pending:
+                yield from self._draw(*self._advance(self._choose()))
+
+    def _read(self) -> tuple[list[Node], Logits]:
+        """Read the next prompt."""
+        ids = next(iter(self.queues))
+        strands = self.queues.pop(ids)
+        with self._time("prefill"):
+            rows, logits = self.session.prefill([ids])
+        self.tally.prompt_tokens += len(ids)
+        stretches = [
+            Stretch(s, noise.key(s.request.seed, ids, s.request.draw), span, ()) for s in strands for span in s.spans
+        ]
+        return [Node(rows[0], strands[0].request, (), (), stretches)], logits
+
+    def _spent(self) -> bool:
+        most_rows, most_texts = self.budget.max_rows, self.budget.max_texts
+        return (most_rows is not None and self.rows >= most_rows) or (
+            most_texts is not None and self.texts >= most_texts
+        )
+
+    def _give_up(self) -> Iterator[tuple[Strand, Found]]:
+        """What is left of the range stays unknown past the tokens drawn so far."""
+        for child in self.pending:
+            for s in child.stretches:
+                yield s.strand, Found(s.span, None, (*child.parent.output, child.token))
+        for strands in self.queues.values():
+            yield from ((s, Found(span, None, ())) for s in strands for span in s.spans)
+
+    def _choose(self) -> list[Child]:
+        """The next batch: breadth first, or the widest where time is short, or the deepest where memory is."""
+        held = Counter(c.parent.row for c in self.pending)
+        crowded = len(held) > self.session.max_rows // 2
+        if crowded:
+            self.pending.sort(key=lambda c: -len(c.parent.output))
+        elif self.budget.hurried:
+            self.pending.sort(key=lambda c: (-c.width, -len(c.parent.output)))
+        else:
+            self.pending.sort(key=lambda c: len(c.parent.output))
+        most = BATCH // 6 if self.budget.hurried else BATCH
+        if self.budget.max_rows is not None:
+            most = min(most, self.budget.max_rows - self.rows)
+        chosen: list[Child] = []
+        left: list[Child] = []
+        for child in self.pending:
+            after = len(held) - (held[child.parent.row] == 1) + len(chosen) + 1
+            if len(chosen) < most and after <= self.session.max_rows:
+                chosen.append(child)
+                held[child.parent.row] -= 1
+                held += Counter()  # forgets parents without waiting children
+            else:
+                left.append(child)
+        if not chosen:
+            raise EngineError(
+                "The texts that wait for their turn must fit into memory", f"{len(self.pending):,} of them",
+                "Take fewer --draws or --max-tokens, or a narrower range",
+            )  # fmt: skip
+        self.pending = left
+        return chosen
+
+    def _advance(self, children: list[Child]) -> tuple[list[Node], Logits]:
+        """Append each child's token, and forget parents that have no more children to come."""
+        with self._time("forward"):
+            rows, logits = self.session.advance([c.parent.row for c in children], [c.token for c in children])
+        self.rows += len(rows)
+        self.tally.rows += len(rows)
+        waiting = {c.parent.row for c in self.pending}
+        self.session.drop([row for row in {c.parent.row for c in children} if row not in waiting])
+        nodes = [
+            Node(row, c.parent.request, (*c.parent.output, c.token), (*c.parent.logprobs, c.logprob), c.stretches)
+            for row, c in zip(rows, children, strict=True)
+        ]
+        return nodes, logits
+
+    def _draw(self, nodes: list[Node], logits: Logits) -> Iterator[tuple[Strand, Found]]:
+        """Every next token of every stretch; texts that end are found, the others become children."""
+        with self._time("law"):
+            normal = self.engine.law.normaliser(logits)
+        if not np.all(np.isfinite(normal)):
+            bad = nodes[int(np.flatnonzero(~np.isfinite(normal))[0])]
+            raise no_numbers(len(bad.request.prompt_ids), len(bad.output))
+        grown: list[tuple[int, int, list[Stretch]]] = []
+        for b, (node, step) in enumerate(zip(nodes, self._steps(nodes, logits), strict=True)):
+            self.trail.note(node, step)
+            by_token: dict[int, list[Stretch]] = {}
+            for s in node.stretches:
+                for part in self._parts(node, s, step):
+                    if part.token is None:
+                        yield s.strand, Found(part.span, None, node.output)
+                    else:
+                        longer = Stretch(s.strand, s.key, part.span, (*s.rivals, part.rivals))
+                        by_token.setdefault(part.token, []).append(longer)
+            if self.watch is not None and len(by_token) > 1:
+                self._show(node, logits, b, by_token)
+            grown += [(b, token, found) for token, found in by_token.items()]
+        with self._time("law"):
+            chosen = self.engine.law.take(logits, [b for b, *_ in grown], [token for _, token, _ in grown])
+        going: set[int] = set()
+        for (b, token, found), logit in zip(grown, chosen, strict=True):
+            child = Child(nodes[b], token, min(0.0, float(logit - normal[b])), found)
+            ended = list(self._ended(child))
+            if not ended:
+                self.pending.append(child)
+                going.add(b)
+            yield from ended
+        self.session.drop([n.row for b, n in enumerate(nodes) if b not in going])
+
+    def _steps(self, nodes: list[Node], logits: Logits) -> list[Step]:
+        with self._time("law"):
+            barred = [self.engine.eos_ids if len(n.output) < n.request.min_tokens else frozenset[int]() for n in nodes]
+            said = [History(n.request.prompt_ids, n.output) for n in nodes]
+            moving = (self.parameter, nodes[0].request.params)
+            return Step.many(self.engine.law, logits, moving, list(zip(said, barred, strict=True)))
+
+    def _parts(self, node: Node, s: Stretch, step: Step) -> list[Part]:
+        with self._time("noise"):
+            row = self._noise(s.key, len(node.output))
+        with self._time("envelope"):
+            found = winners(Moment(step, row), self.how, s.span, self.budget.resolution)
+        if self.budget.resolution is None or len(found) == 1:
+            return found
+        narrow = self.budget.resolution
+        whole = PARAMETERS[self.parameter].kind == "int"
+        return [p._replace(token=None) if not whole and 0 < p.span.width < narrow else p for p in found]
+
+    def _noise(self, key: int, position: int) -> NoiseRow:
+        if (key, position) not in self.noises:
+            self.noises[key, position] = draws.noise_row(key, position, self.engine.vocab_size)
+            if len(self.noises) > NOISES:
+                self.noises.popitem(last=False)
+        return self.noises[key, position]
+
+    def _show(self, node: Node, logits: Logits, row: int, by_token: dict[int, list[Stretch]]) -> None:
+        assert self.watch is not None
+        spans = [s.span for found in by_token.values() for s in found]
+        whole = Span(min(s.low for s in spans), max(s.high for s in spans))
+        with self._time("forks"):
+            self.watch(Fork(node, logits, row, tuple(by_token), whole))
+
+    def _ended(self, child: Child) -> Iterator[tuple[Strand, Found]]:
+        """The finished stretches of a text that ends with its newest token; none where it goes on."""
+        ids, chances = (*child.parent.output, child.token), (*child.parent.logprobs, child.logprob)
+        with self._time("text"):
+            reason = finish_reason(self.engine, child.parent.request, ids)
+        if reason is None:
+            return
+        whole = PARAMETERS[self.parameter].kind == "int"
+        for s in child.stretches:
+            inside = float(int(s.span.middle)) if whole else s.span.middle
+            request = s.strand.request
+            law = with_value(request.params, self.parameter, int(inside) if whole else inside)
+            asked = Request(
+                request.prompt, request.prompt_ids, law, request.seed, request.draw, request.max_tokens,
+                request.min_tokens, request.stop,
+            )  # fmt: skip
+            with self._time("text"):
+                done = completion_of(self.engine, asked, ids, chances, reason)
+            with self._time("numerics"):
+                least = self.trail.tolerance(self.session)
+            doubtful = tuple(
+                t
+                for t, rivals in enumerate(s.rivals)
+                if min((a + b * inside for a, b in rivals), default=np.inf) < least
+            )
+            self.texts += 1
+            self.tally.completions += 1
+            self.tally.tokens += len(ids)
+            yield s.strand, Found(s.span, done, ids, doubtful)
+
+    @contextmanager
+    def _time(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        seconds = self.tally.seconds
+        seconds[part] = seconds.get(part, 0.0) + time.perf_counter() - start
+
+
+class _Trail:
+    """The lowest text of the first strand, and its likeliest logits at each step: what numerics are measured on.
+
+    The same logits computed in one forced pass have other last bits; how far the two lie apart is what another
+    machine may differ by.
+    """
+
+    def __init__(self, engine: LogitsEngine, strand: Strand) -> None:
+        self.engine, self.strand = engine, strand
+        self.tops: list[tuple[tuple[int, ...], np.ndarray]] = []  # token ids (4,), their logits (4,)
+        self.output: tuple[int, ...] = ()
+        self._found: float | None = None
+
+    def note(self, node: Node, step: Step) -> None:
+        """Keep the step's likeliest logits if the node lies on the trail."""
+        first = node.stretches[0]
+        on_it = first.strand is self.strand and first.span.low == self.strand.spans[0].low
+        if not on_it or self._found is not None or len(node.output) != len(self.tops):
+            return
+        ids = np.argpartition(step.values, -JUDGED)[-JUDGED:] if step.values.size > JUDGED else np.arange(1)
+        self.tops.append((tuple(map(int, ids)), step.values[ids].astype(np.float64)))
+        self.output = node.output
+
+    def tolerance(self, session: object) -> float:
+        """The largest error of a difference of two logits seen along the trail; 0 before it has two steps."""
+        if self._found is None:
+            self._found = self._measured(session) if len(self.tops) > 1 else 0.0
+        return self._found
+
+    def _measured(self, session: object) -> float:
+        forced = session.score(self.strand.request.prompt_ids, self.output)  # type: ignore[attr-defined]
+        worst = 0.0
+        for t, (ids, values) in enumerate(self.tops[: len(self.output)]):
+            again = self.engine.law.take(forced, [t] * len(ids), ids)
+            apart = (again - values)[np.isfinite(values)]
+            worst = max(worst, float(apart.max() - apart.min()) if apart.size else 0.0)
+        return worst
