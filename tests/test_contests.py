@@ -46,7 +46,7 @@ def drawn(m: Moment, value: float) -> int:
 
 
 def token_at(found: list, value: float) -> int:
-    [part] = [p for p in found if value in p.span]
+    [part] = [p for p in found if p.span.holds(value)]
     return part.token
 
 

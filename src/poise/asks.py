@@ -8,12 +8,14 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import Path
 from typing import NamedTuple, TypedDict, get_type_hints
 
 from poise.errors import ParameterError, PromptError, UsageError
 from poise.params import MAX_SETTINGS, SamplingParams
 from poise.records import Message, Prompt, Request, Trial
 from poise.sessions import Engine
+from poise.study import default_path
 from poise.usecases import UseCase
 
 MAX_COMPLETIONS = 1_000_000  # a plan holds every request in memory
@@ -225,6 +227,20 @@ def requests_of(asks: Sequence[Ask], trials: Sequence[Trial], options: Options) 
         for trial in trials
         for draw in range(options.draws)
     ]
+
+
+def default_study(engine: Engine, asks: Sequence[Ask]) -> Path:
+    """Where texts are kept when no study is named: the same command comes back to the same file.
+
+    Args:
+        engine: its fingerprint decides.
+        asks: from `ask_all`.
+
+    Returns:
+        See `study.default_path`.
+    """
+    lone = [tuple(ask.limits) for ask in asks if ask.prompt.use_case == Prompt().use_case]
+    return default_path(engine.fingerprint, [ask.prompt for ask in asks], lone)
 
 
 def _flat(prompts: Iterable[Given], options: Options) -> Iterator[tuple[Prompt, Limits]]:

@@ -16,6 +16,7 @@ from poise.draws import NoiseRow
 from poise.errors import EngineError
 from poise.law import History
 from poise.motions import Motion
+from poise.numerics import Trail
 from poise.params import PARAMETERS
 from poise.pieces import Found, with_value
 from poise.records import Request
@@ -26,7 +27,6 @@ from poise.spans import Span
 ROWS = 768  # living rows at most, unless memory says fewer
 BATCH = 192  # rows computed at once
 NOISES = 48  # rows of noise kept
-JUDGED = 4  # likeliest tokens whose logits are compared between two ways to compute them
 
 Rivals = tuple[tuple[float, float], ...]
 
@@ -97,17 +97,17 @@ class Child(NamedTuple):
         return max(s.span.width for s in self.stretches)
 
 
-class Fork(NamedTuple):
-    """A node at which texts part, shown to whoever watches: its logits, its children's tokens."""
+class Parting(NamedTuple):
+    """A node at which texts part, shown to whoever watches: its step, its children's tokens, where it holds."""
 
     node: Node
-    logits: Logits
-    row: int
+    step: Step
     tokens: tuple[int, ...]
     span: Span
 
 
-Watch = Callable[[Fork], None]
+Watch = Callable[[Parting], None]
+Progress = Callable[[float, Tally], None]
 
 
 def grow(
@@ -119,6 +119,7 @@ def grow(
     budget: Budget = Budget(),  # noqa: B008  immutable
     tally: Tally | None = None,
     watch: Watch | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[tuple[Strand, Found]]:
     """Find every text of every strand; strands with the same tokens so far share their rows.
 
@@ -130,6 +131,7 @@ def grow(
         budget: where to stop early.
         tally: filled with the cost as it grows.
         watch: told of every node at which texts part.
+        progress: told the share of the work that is done, by estimate, after every batch.
 
     Yields:
         Each stretch as its text ends, or as it is given up.
@@ -139,7 +141,9 @@ def grow(
     """
     wanted = [s for s in strands if s.spans]
     if wanted:
-        yield from _Loop(engine, wanted, (parameter, how), budget, tally or Tally(), watch).run()
+        loop = _Loop(engine, wanted, (parameter, how), budget, tally or Tally())
+        loop.watch, loop.progress = watch, progress
+        yield from loop.run()
 
 
 class _Loop:
@@ -150,9 +154,10 @@ class _Loop:
         moving: tuple[str, Motion],
         budget: Budget,
         tally: Tally,
-        watch: Watch | None,
     ) -> None:
-        self.engine, self.budget, self.tally, self.watch = engine, budget, tally, watch
+        self.engine, self.budget, self.tally = engine, budget, tally
+        self.watch: Watch | None = None
+        self.progress: Progress | None = None
         self.parameter, self.how = moving
         self.queues: dict[tuple[int, ...], list[Strand]] = {}
         for strand in strands:
@@ -162,7 +167,8 @@ class _Loop:
         self.pending: list[Child] = []
         self.noises: OrderedDict[tuple[int, int], NoiseRow] = OrderedDict()
         self.rows, self.texts = 0, 0
-        self.trail = _Trail(engine, strands[0])
+        self.trail = Trail(engine, strands[0].request.prompt_ids)
+        self.lowest = strands[0]
 
     def run(self) -> Iterator[tuple[Strand, Found]]:
         while self.queues or self.pending:
@@ -173,6 +179,21 @@ class _Loop:
                 return
             if self.pending:
                 yield from self._draw(*self._advance(self._choose()))
+            if self.progress is not None:
+                self.progress(self._share(), self.tally)
+
+    def _share(self) -> float:
+        """Share of the work done: living texts go on growing in number as they did."""
+        if not self.pending:
+            return 1.0
+        depth = sum(len(c.parent.output) + 1 for c in self.pending) / len(self.pending)
+        left = max(c.parent.request.max_tokens for c in self.pending) - depth
+        living, unread = len(self.pending), 1 + len(self.queues)
+        to_do = unread * (left * living + living / (depth + 1) * left**2 / 2)
+        by_rows = self.rows / (self.rows + to_do)
+        if self.budget.max_rows is None:
+            return by_rows
+        return max(by_rows, self.rows / self.budget.max_rows)
 
     def _read(self) -> tuple[list[Node], Logits]:
         """Read the next prompt."""
@@ -254,7 +275,9 @@ class _Loop:
             raise no_numbers(len(bad.request.prompt_ids), len(bad.output))
         grown: list[tuple[int, int, list[Stretch]]] = []
         for b, (node, step) in enumerate(zip(nodes, self._steps(nodes, logits), strict=True)):
-            self.trail.note(node, step)
+            first = node.stretches[0]
+            if first.strand is self.lowest and first.span.low == self.lowest.spans[0].low:
+                self.trail.note(node.output, step.values)
             by_token: dict[int, list[Stretch]] = {}
             for s in node.stretches:
                 for part in self._parts(node, s, step):
@@ -264,7 +287,7 @@ class _Loop:
                         longer = Stretch(s.strand, s.key, part.span, (*s.rivals, part.rivals))
                         by_token.setdefault(part.token, []).append(longer)
             if self.watch is not None and len(by_token) > 1:
-                self._show(node, logits, b, by_token)
+                self._show(node, step, by_token)
             grown += [(b, token, found) for token, found in by_token.items()]
         with self._time("law"):
             chosen = self.engine.law.take(logits, [b for b, *_ in grown], [token for _, token, _ in grown])
@@ -303,12 +326,12 @@ class _Loop:
                 self.noises.popitem(last=False)
         return self.noises[key, position]
 
-    def _show(self, node: Node, logits: Logits, row: int, by_token: dict[int, list[Stretch]]) -> None:
+    def _show(self, node: Node, step: Step, by_token: dict[int, list[Stretch]]) -> None:
         assert self.watch is not None
         spans = [s.span for found in by_token.values() for s in found]
         whole = Span(min(s.low for s in spans), max(s.high for s in spans))
         with self._time("forks"):
-            self.watch(Fork(node, logits, row, tuple(by_token), whole))
+            self.watch(Parting(node, step, tuple(by_token), whole))
 
     def _ended(self, child: Child) -> Iterator[tuple[Strand, Found]]:
         """The finished stretches of a text that ends with its newest token; none where it goes on."""
@@ -346,42 +369,3 @@ class _Loop:
         yield
         seconds = self.tally.seconds
         seconds[part] = seconds.get(part, 0.0) + time.perf_counter() - start
-
-
-class _Trail:
-    """The lowest text of the first strand, and its likeliest logits at each step: what numerics are measured on.
-
-    The same logits computed in one forced pass have other last bits; how far the two lie apart is what another
-    machine may differ by.
-    """
-
-    def __init__(self, engine: LogitsEngine, strand: Strand) -> None:
-        self.engine, self.strand = engine, strand
-        self.tops: list[tuple[tuple[int, ...], np.ndarray]] = []  # token ids (4,), their logits (4,)
-        self.output: tuple[int, ...] = ()
-        self._found: float | None = None
-
-    def note(self, node: Node, step: Step) -> None:
-        """Keep the step's likeliest logits if the node lies on the trail."""
-        first = node.stretches[0]
-        on_it = first.strand is self.strand and first.span.low == self.strand.spans[0].low
-        if not on_it or self._found is not None or len(node.output) != len(self.tops):
-            return
-        ids = np.argpartition(step.values, -JUDGED)[-JUDGED:] if step.values.size > JUDGED else np.arange(1)
-        self.tops.append((tuple(map(int, ids)), step.values[ids].astype(np.float64)))
-        self.output = node.output
-
-    def tolerance(self, session: object) -> float:
-        """The largest error of a difference of two logits seen along the trail; 0 before it has two steps."""
-        if self._found is None:
-            self._found = self._measured(session) if len(self.tops) > 1 else 0.0
-        return self._found
-
-    def _measured(self, session: object) -> float:
-        forced = session.score(self.strand.request.prompt_ids, self.output)  # type: ignore[attr-defined]
-        worst = 0.0
-        for t, (ids, values) in enumerate(self.tops[: len(self.output)]):
-            again = self.engine.law.take(forced, [t] * len(ids), ids)
-            apart = (again - values)[np.isfinite(values)]
-            worst = max(worst, float(apart.max() - apart.min()) if apart.size else 0.0)
-        return worst

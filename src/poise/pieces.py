@@ -73,7 +73,7 @@ class Piece:
         return None if self.completion is None else self.completion.text
 
     def __contains__(self, value: object) -> bool:
-        return value in self.span
+        return isinstance(value, (int, float)) and self.span.holds(value)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class Span(NamedTuple):
     """A stretch of a parameter between two cuts; empty where `low` is not below `high`.
 
     >>> zero = Span(Cut(0.0), Cut(0.0, after=True))  # the value 0 alone
-    >>> 0.0 in zero, 1e-300 in zero, zero.width
+    >>> zero.holds(0.0), zero.holds(1e-300), zero.width
     (True, False, 0.0)
     """
 
@@ -44,8 +44,9 @@ class Span(NamedTuple):
         """A value inside: half-way, or the only one there is."""
         return self.low.value + (self.high.value - self.low.value) / 2
 
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, (int, float)) and self.low <= (value, False) and (value, True) <= self.high
+    def holds(self, value: float) -> bool:
+        """Whether a value lies in it."""
+        return self.low <= (value, False) and (value, True) <= self.high
 
     def meet(self, other: Span) -> Span:
         """What lies in both; perhaps empty."""

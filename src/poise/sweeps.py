@@ -19,7 +19,7 @@ from poise.ledger import SweepSummary
 from poise.params import SamplingParams
 from poise.records import Completion, Prompt, Request, Trial
 from poise.sessions import Engine, Tally
-from poise.study import Study, default_path
+from poise.study import Study
 from poise.usecases import UseCase
 
 _SHOWN = 8  # settings that a plan spells out
@@ -141,7 +141,7 @@ def plan(
         StoreError: the study cannot be read.
     """
     ready = _prepare(engine, prompts, settings, baselines, draw)
-    path = study.path if isinstance(study, Study) else Path(study or _default(engine, ready))
+    path = study.path if isinstance(study, Study) else Path(study or asks.default_study(engine, ready.asks))
     return _planned(engine, ready, path, *_look(engine, ready, study if isinstance(study, Study) else path))
 
 
@@ -175,7 +175,7 @@ def sweep(
         StoreError: the study cannot be written.
     """
     ready = _prepare(engine, prompts, settings, baselines, draw)
-    held = study if isinstance(study, Study) else Study.open(study or _default(engine, ready))
+    held = study if isinstance(study, Study) else Study.open(study or asks.default_study(engine, ready.asks))
     try:
         _draw(engine, held, ready, progress)
     except BaseException:
@@ -275,11 +275,6 @@ def _prepare(
     if len(set(named)) < len(named):
         raise UsageError("The use cases of a sweep have different names", ", ".join(named), "Rename one of them")
     return _Prepared(asked, trials, options, list(distinct.values()), everything, frozenset(named), notes)
-
-
-def _default(engine: Engine, ready: _Prepared) -> Path:
-    lone = [tuple(ask.limits) for ask in ready.asks if ask.prompt.use_case == Prompt().use_case]
-    return default_path(engine.fingerprint, [ask.prompt for ask in ready.asks], lone)
 
 
 def _duration(seconds: float) -> str:

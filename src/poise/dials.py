@@ -1,0 +1,365 @@
+"""The dial: every value of one parameter at once."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Unpack
+
+from poise import asks
+from poise.asks import Ask, DrawOptions, Given, Options
+from poise.branches import Budget, Parting, Progress, Strand, grow
+from poise.database import is_blank
+from poise.errors import UsageError
+from poise.forecasts import Forecast, forecast
+from poise.motions import Motion, motion
+from poise.params import DIALECTS, PARAMETERS, SamplingParams, check_value, find_parameter
+from poise.partings import fork_of
+from poise.pieces import Cost, Dial, Dials, Found, tile
+from poise.records import Prompt, Request
+from poise.sessions import LogitsEngine, Tally
+from poise.spans import Span, closed, gaps
+from poise.study import Study
+
+
+class DialOptions(DrawOptions, total=False):
+    """How to dial: how to draw, and where to stop early.
+
+    Args:
+        max_rows: forward passes of one row at most, over all dials; the widest unknown stretch goes first.
+        resolution: stretches narrower than this are given up; what is not monotone is halved down to it.
+        max_texts: finished stretches at most, over all dials.
+        forks: keep the next word's probabilities wherever texts part, for a page; default False.
+    """
+
+    max_rows: int | None
+    resolution: float | None
+    max_texts: int | None
+    forks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DialPlan:
+    """What a dial would do; str() shows it to people.
+
+    Args:
+        study: where the pieces will be kept.
+        model: the engine's name.
+        prompts: as they will be asked.
+        parameter: the one that moves.
+        low, high: its range.
+        params: the others.
+        how: why the dial is exact, or what it can prove.
+        draws: dials per prompt.
+        seed: of the noise.
+        held: share of the ranges that the study knows already, 0 to 1.
+        expected: pieces and rows of all dials from the closed form, without sharing; None where there is none.
+        budget: where it stops early.
+        notes: what the reader should know.
+    """
+
+    study: Path
+    model: str
+    prompts: tuple[Prompt, ...]
+    parameter: str
+    low: float
+    high: float
+    params: SamplingParams
+    how: Motion
+    draws: int
+    seed: int
+    held: float
+    expected: Forecast | None
+    budget: Budget
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        e = self.expected
+        cost = "no closed form beside these settings"
+        if e is not None:
+            cost = f"about {e.pieces:,.0f} pieces and {e.rows:,.0f} rows, less what draws share"
+        limits = [
+            f"{name.replace('_', ' ')} {value:g}" for name, value in self.budget._asdict().items() if value is not None
+        ]
+        lines = [
+            ("model", self.model),
+            ("study", str(self.study)),
+            ("prompts", f"{len(self.prompts):,}, {self.draws:,} draws each, seed {self.seed}"),
+            ("dial", f"{self.parameter} over [{self.low:g}, {self.high:g}] beside {self.params.label}"),
+            ("exact" if self.how.exact else "in part", self.how.why),
+            *([("known", f"{self.held:.0%} of the range is in the study already")] if self.held else []),
+            ("expected", cost),
+            *([("stops at", ", ".join(limits))] if limits else []),
+            *(("note", note) for note in self.notes),
+        ]
+        return "\n".join(f"{name:<9} {said}" for name, said in lines)
+
+
+class _Prepared(NamedTuple):
+    asks: list[Ask]
+    options: Options
+    fixed: SamplingParams
+    how: Motion
+    span: Span
+    budget: Budget
+    requests: list[Request]
+    notes: list[str]
+    forks: bool
+
+
+def plan_dial(
+    engine: LogitsEngine,
+    prompts: Given | Iterable[Given],
+    parameter: str,
+    low: float,
+    high: float,
+    *,
+    params: SamplingParams | None = None,
+    study: Study | str | Path | None = None,
+    **how: Unpack[DialOptions],
+) -> DialPlan:
+    """What `dial` with the same arguments would do; one forced pass over each prompt, nothing is drawn or written.
+
+    Args:
+        engine, prompts, parameter, low, high, params, study, **how: see `dial`.
+
+    Returns:
+        The plan, with the expected cost.
+
+    Raises:
+        UsageError: what cannot be dialled.
+        ParameterError: an unknown parameter, a value out of range.
+        StoreError: the study cannot be read.
+    """
+    ready = _prepare(engine, prompts, (parameter, low, high), params or SamplingParams(), how)
+    path = study.path if isinstance(study, Study) else Path(study or asks.default_study(engine, ready.asks))
+    held, notes = _look(engine, ready, parameter, study if isinstance(study, Study) else path)
+    found = _expected(engine, ready, parameter)
+    return DialPlan(
+        study=path, model=engine.name, prompts=tuple(a.prompt for a in ready.asks), parameter=parameter,
+        low=ready.span.low.value, high=ready.span.high.value, params=ready.fixed, how=ready.how,
+        draws=ready.options.draws, seed=ready.options.seed, held=held, expected=found, budget=ready.budget,
+        notes=(*ready.notes, *notes),
+    )  # fmt: skip
+
+
+def dial(
+    engine: LogitsEngine,
+    prompts: Given | Iterable[Given],
+    parameter: str,
+    low: float,
+    high: float,
+    *,
+    params: SamplingParams | None = None,
+    study: Study | str | Path | None = None,
+    progress: Progress | None = None,
+    **how: Unpack[DialOptions],
+) -> Dials:
+    """Every text for every value of a parameter, each prompt and draw with its own noise.
+
+    The same call resumes an interrupted one; a wider range or more draws find out only what is missing.
+
+    Args:
+        engine: a loaded model whose tokens poise draws.
+        prompts: texts, prompts and use cases, one or several.
+        parameter: the one that moves, a name of `poise list params`.
+        low, high: its range, both ends in it; an infinite `high` of top_k is the whole vocabulary.
+        params: the other parameters; None for none.
+        study: where to keep the pieces; None for one of its own per model and prompts.
+        progress: told the share of the work that is done.
+        **how: see `DialOptions`.
+
+    Returns:
+        A dial per prompt and draw; a lone one is read without an index.
+
+    Raises:
+        UsageError: what cannot be dialled, and why; a budget too small for one text; a study of another model.
+        ParameterError: an unknown parameter, a value out of range.
+        EngineError: the model failed.
+        StoreError: the study cannot be written.
+
+    >>> dial = poise.dial(engine, "Once upon a time", "temperature", 0, 1.5)        # doctest: +SKIP
+    >>> dial.at(0.73).text, dial.breakpoints                                         # doctest: +SKIP
+
+    Source: docs/method.md.
+    """
+    ready = _prepare(engine, prompts, (parameter, low, high), params or SamplingParams(), how)
+    held = study if isinstance(study, Study) else Study.open(study or asks.default_study(engine, ready.asks))
+    try:
+        return _dial(engine, held, ready, parameter, progress)
+    finally:
+        if held is not study:
+            held.close()
+
+
+def _dial(
+    engine: LogitsEngine,
+    study: Study,
+    ready: _Prepared,
+    parameter: str,
+    progress: Progress | None,
+) -> Dials:
+    for note in study.bind(engine.fingerprint):
+        warnings.warn(note, stacklevel=4)
+    low, high = ready.span.low.value, ready.span.high.value
+    found: list[list[Found]] = []
+    for request in ready.requests:
+        study.expect_dial(request, parameter, low, high)
+        found.append(_held(study, request, parameter, ready.span))
+    strands = [
+        Strand(i, request, tuple(gaps(ready.span, [f.span for f in found[i]])))
+        for i, request in enumerate(ready.requests)
+    ]
+    expected = _expected(engine, ready, parameter) if any(s.spans for s in strands) else None
+    tally, start = Tally(), time.perf_counter()
+
+    def keep(parting: Parting) -> None:
+        fork = fork_of(parting)
+        study.add_fork(parting.node.request, parameter, fork.prefix, fork.span, fork.to_json())
+
+    for strand, piece in grow(
+        engine, strands, parameter, ready.how, budget=ready.budget, tally=tally,
+        watch=keep if ready.forks else None, progress=progress,
+    ):  # fmt: skip
+        began = time.perf_counter()
+        if piece.completion is not None:
+            study.add_piece(strand.request, parameter, piece)
+        found[strand.number].append(piece)
+        tally.seconds["store"] = tally.seconds.get("store", 0.0) + time.perf_counter() - began
+    dials = [
+        Dial(request, parameter, low, high, tile(pieces)) for request, pieces in zip(ready.requests, found, strict=True)
+    ]
+    cost = Cost(
+        rows=tally.rows, pieces=sum(len(d.pieces) for d in dials),
+        expected_rows=expected and expected.rows, expected_pieces=expected and expected.pieces,
+        seconds=time.perf_counter() - start, parts=tuple(tally.seconds.items()),
+    )  # fmt: skip
+    return Dials(dials, cost, ready.notes)
+
+
+def _held(study: Study, request: Request, parameter: str, span: Span) -> list[Found]:
+    """What the study knows of a range."""
+    return [
+        Found(f.span.meet(span), f.completion, f.prefix, f.doubtful)
+        for f in study.pieces(request, parameter)
+        if not f.span.meet(span).empty
+    ]
+
+
+def _look(engine: LogitsEngine, ready: _Prepared, parameter: str, study: Study | Path) -> tuple[float, list[str]]:
+    """Share of the ranges that is known, and what changed since."""
+    if isinstance(study, Path):
+        if is_blank(study):
+            return 0.0, []
+        with Study.open(study, read_only=True) as held:
+            return _look(engine, ready, parameter, held)
+    changes = study.check(engine.fingerprint)
+    known = [sum(f.span.width for f in _held(study, r, parameter, ready.span)) for r in ready.requests]
+    return sum(known) / len(known) / ready.span.width, changes
+
+
+def _expected(engine: LogitsEngine, ready: _Prepared, parameter: str) -> Forecast | None:
+    """Of all dials together."""
+    found = [
+        forecast(engine, a.prompt_ids, parameter, ready.fixed, ready.span, a.limits.max_tokens) for a in ready.asks
+    ]
+    whole = [f for f in found if f is not None]
+    if len(whole) < len(found):
+        return None
+    draws = ready.options.draws
+    sums = [sum(column) * draws for column in zip(*whole, strict=True)]
+    return Forecast(*sums)
+
+
+def _prepare(
+    engine: LogitsEngine,
+    prompts: Given | Iterable[Given],
+    moving: tuple[str, float, float],
+    params: SamplingParams,
+    given: DialOptions,
+) -> _Prepared:
+    """Everything that can be wrong is found here, before any work."""
+    parameter, low, high = moving
+    _check_engine(engine, parameter, params)
+    span = _check_range(engine, parameter, low, high)
+    budget, draw = _check_budget(given)
+    options = asks.check_options(draw)
+    [trial] = asks.check_settings(engine, params, baselines=False)
+    how = motion(parameter, trial.params)
+    if not how.exact and budget.resolution is None:
+        raise UsageError(
+            f"A dial of {parameter} is exact where its winners change one by one",
+            f"{parameter} beside {trial.params.label}: {how.why}",
+            "Give a --resolution: the range is halved down to it, and only proved stretches count as known",
+        )
+    if budget.resolution is not None and not 0 < budget.resolution < span.width:
+        raise UsageError(
+            f"A resolution lies between 0 and the range's width, {span.width:g}", repr(budget.resolution),
+            f"For example {span.width / 1000:g}",
+        )  # fmt: skip
+    asked = asks.ask_all(engine, asks.listed(prompts), options)
+    distinct = list({(a.prompt_ids, a.limits): a for a in reversed(asked)}.values())[::-1]
+    twice = len(asked) - len(distinct)
+    notes = [f"{twice:,} prompts read like another one and are left out."] if twice else []
+    if engine.fingerprint.provenance.get("replay") == "unverified":
+        notes.append("replay: unverified. On this device a text's last bits may depend on the batch it is drawn in.")
+    least = max(a.limits.max_tokens for a in distinct) - 1
+    if budget.max_rows is not None and budget.max_rows < least:
+        raise UsageError(
+            f"A budget has rows for one text of {least + 1:,} tokens", f"max_rows={budget.max_rows:,}",
+            f"Give at least {least:,}, or fewer --max-tokens",
+        )  # fmt: skip
+    requests = asks.requests_of(distinct, [trial], options)
+    return _Prepared(distinct, options, trial.params, how, span, budget, requests, notes, bool(given.get("forks")))
+
+
+def _check_engine(engine: LogitsEngine, parameter: str, params: SamplingParams) -> None:
+    if not hasattr(engine, "fingerprint"):
+        raise UsageError("An engine is what poise.load gives", repr(engine), 'For example poise.load("smollm2")')
+    if engine.draws_by != "poise":
+        raise UsageError(
+            "A dial needs a model whose tokens poise draws, with noise that stays the same at every value",
+            f"{engine.name}, which draws by itself and gives no hold on its noise",
+            "Load the weights (hf:, gguf:), or sweep single values with `poise sweep`",
+        )
+    find_parameter(parameter)
+    if not isinstance(params, SamplingParams):
+        raise UsageError("params are SamplingParams", repr(params), "poise.SamplingParams(top_p=0.9) makes them")
+    if getattr(params, parameter) is not None:
+        raise UsageError(
+            "A parameter is either dialled or fixed", f"{parameter} as both", f"Leave {parameter} out of the settings"
+        )
+    if parameter not in engine.supports:
+        known = ", ".join(n for n in PARAMETERS if n in engine.supports)
+        raise UsageError(f"{engine.name} honours {known}", parameter, "Dial one of these")
+    if parameter not in DIALECTS[params.dialect].order:
+        known = ", ".join(DIALECTS[params.dialect].order)
+        raise UsageError(f"The dialect {params.dialect} has {known}", parameter, "Dial one of these")
+
+
+def _check_range(engine: LogitsEngine, parameter: str, low: float, high: float) -> Span:
+    if parameter == "top_k" and high == float("inf"):
+        high = engine.vocab_size
+    ends = [float(check_value(parameter, end)) for end in (low, high)]
+    if not ends[0] < ends[1]:
+        way = f"Swap them: {high:g}..{low:g}" if low > high else "A single value is drawn by `poise generate`"
+        raise UsageError("A range goes from a lower to a higher value", f"{low!r} to {high!r}", way)
+    return closed(*ends)
+
+
+def _check_budget(given: DialOptions) -> tuple[Budget, DrawOptions]:
+    draw: dict[str, object] = dict(given)
+    draw.pop("forks", None)
+    most = {name: draw.pop(name, None) for name in Budget._fields}
+    for name in ("max_rows", "max_texts"):
+        value = most[name]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise UsageError(f"{name} is a whole number of at least 1", repr(value), f"Leave {name} out for no limit")
+    if most["resolution"] is not None and (
+        isinstance(most["resolution"], bool) or not isinstance(most["resolution"], (int, float))
+    ):
+        raise UsageError("A resolution is a number", repr(most["resolution"]), "For example 0.001")
+    return Budget(**most), draw  # type: ignore[arg-type, return-value]

@@ -1,0 +1,133 @@
+"""How many texts a dial will find, and at what cost: the closed forms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise.contests import Step
+from poise.contests.moment import TINY
+from poise.law import History
+from poise.motions import motion
+from poise.params import PARAMETERS, SamplingParams
+from poise.sessions import LogitsEngine
+from poise.spans import Span
+
+POSITIONS = 12  # of the prompt, at most, whose next-token logits stand for those of the text
+VALUES = 24  # of the parameter, at which a rate is worked out
+COLDEST = 0.02  # below this temperature nearly nothing changes
+
+Floats = NDArray[np.float64]
+
+
+class Forecast(NamedTuple):
+    """What to expect of one dial.
+
+    Args:
+        changes: of the winner at one step, over the whole range.
+        pieces: 1 + L·changes.
+        rows: L + L²·changes/2.
+    """
+
+    changes: float
+    pieces: float
+    rows: float
+
+
+def forecast(
+    engine: LogitsEngine, prompt_ids: Sequence[int], parameter: str, fixed: SamplingParams, span: Span, length: int
+) -> Forecast | None:
+    """Expected pieces and rows of one dial, from the prompt's own next-token logits, read in one forced pass.
+
+    Args:
+        engine: a logits engine.
+        prompt_ids: as fed to the model.
+        parameter: the one that moves.
+        fixed: the others.
+        span: its range.
+        length: new tokens of the text, L.
+
+    Returns:
+        The forecast; None where there is no closed form, as for what is not monotone.
+
+    Source: docs/method.md, section "What to expect".
+    """
+    if not motion(parameter, fixed).exact:
+        return None
+    first = max(0, len(prompt_ids) - POSITIONS - 1)
+    lead, rest = tuple(prompt_ids[: first + 1]), tuple(prompt_ids[first + 1 :])
+    if not rest:  # a prompt of one token: its own next-token logits
+        lead, rest = lead, lead
+    logits = engine.session(len(prompt_ids) + len(rest), 2).score(lead, rest)
+    rates = []
+    for row in range(len(rest)):
+        said = History(lead, rest[:row])
+        rates.append(changes(Step(engine.law, logits, row, (said, frozenset()), (parameter, fixed)), span))
+    rate = float(np.mean(rates))
+    return Forecast(rate, 1 + length * rate, length + rate * length**2 / 2)
+
+
+def changes(step: Step, span: Span) -> float:
+    """Expected number of times that one step's winner changes along a stretch.
+
+    Args:
+        step: the step.
+        span: the stretch.
+
+    Returns:
+        The expectation over the noise.
+    """
+    stage = PARAMETERS[step.parameter].stage
+    if stage == "truncation":
+        return _records(step, span)
+    low = max(span.low.value, COLDEST) if stage == "temperature" else span.low.value
+    if low >= span.high.value:
+        return 0.0
+    values = np.linspace(low, span.high.value, VALUES)
+    return float(np.trapezoid([_rate(step, float(v)) for v in values], values))
+
+
+def _rate(step: Step, value: float) -> float:
+    """½ Σ p_i p_j |r_i - r_j|, with r the derivative of a token's score over the temperature."""
+    [left] = step.under([step.at(value)])
+    kept = np.flatnonzero(np.isfinite(left))
+    logits = left[kept].astype(np.float64)
+    heat = value if step.parameter == "temperature" else step.temperature
+    if heat == 0:
+        return 0.0
+    p = np.exp((logits - logits.max()) / heat)
+    p /= p.sum()
+    slope = _slopes(step, kept, logits, value, heat)
+    order = np.argsort(slope)
+    below = np.cumsum(p[order])[:-1]
+    return float(np.sum(below * (1 - below) * np.diff(slope[order])))
+
+
+def _slopes(step: Step, ids: NDArray[np.intp], logits: Floats, value: float, heat: float) -> Floats:
+    if step.parameter == "temperature":
+        return -logits / heat**2
+    said = np.array(step.history.output, np.intp)
+    if step.parameter == "repetition_penalty":
+        seen = np.isin(ids, [*step.history.prompt, *step.history.output])
+        return np.where(seen, np.where(logits > 0, -logits / value, logits / value), 0.0) / heat
+    times = np.bincount(said, minlength=int(ids.max()) + 1)[ids].astype(np.float64)
+    return -(times if step.parameter == "frequency_penalty" else np.minimum(times, 1.0)) / heat
+
+
+def _records(step: Step, span: Span) -> float:
+    """Σ p_k / P_k over the tokens that enter: the expected number of records of a growing set."""
+    heat = step.temperature
+    if heat == 0:
+        return 0.0
+    ends = step.under([step.at(span.low.value), step.at(span.high.value)])
+    small, large = sorted((np.isfinite(e) for e in ends), key=np.sum)
+    logits = np.where(large, step.values, -np.inf).astype(np.float64)
+    p = np.exp((logits - logits.max()) / heat)
+    p /= p.sum()
+    new = np.flatnonzero(large & ~small)
+    order = new[np.argsort(-logits[new], kind="stable")]
+    total = float(p[small & large].sum()) + np.cumsum(p[order])
+    return float(np.sum(p[order] / np.maximum(total, TINY)))

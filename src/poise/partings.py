@@ -1,0 +1,50 @@
+"""The next word's probabilities where texts part."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from poise.branches import Parting
+from poise.contests.moment import TINY
+from poise.forks import Fork
+from poise.params import PARAMETERS
+
+WORDS = 6  # likeliest tokens kept, besides those that were drawn
+VALUES = 25  # of the parameter; between them the page draws straight lines
+
+
+def fork_of(parting: Parting) -> Fork:
+    """The probabilities of the likeliest next tokens, along a parameter.
+
+    Args:
+        parting: where texts part.
+
+    Returns:
+        Probabilities under the whole law at up to 25 values of the stretch, ends included.
+    """
+    step, span = parting.step, parting.span
+    low, high = span.low.value, span.high.value
+    values = np.unique(np.linspace(low, high, VALUES))
+    if PARAMETERS[step.parameter].kind == "int":
+        values = np.unique(np.round(values))
+    shares = [_shares(parting, float(v)) for v in values]  # (V,) each
+    likely = np.argsort(np.max(shares, axis=0))[::-1][:WORDS]
+    tokens = list(dict.fromkeys([*parting.tokens[:WORDS], *map(int, likely)]))
+    table = tuple(tuple(float(s[t]) for t in tokens) for s in shares)
+    return Fork(parting.node.output, span, tuple(map(float, values)), tuple(tokens), table)
+
+
+def _shares(parting: Parting, value: float) -> np.ndarray:
+    """Every token's probability at a value, (V,)."""
+    step = parting.step
+    law = step.at(value)
+    [left] = step.under([law])
+    heat = float(law.active().get("temperature", 1.0))
+    out = np.zeros(left.size)
+    if heat == 0:
+        out[int(np.argmax(left))] = 1.0
+        return out
+    kept = np.flatnonzero(np.isfinite(left))
+    weights = np.exp((left[kept].astype(np.float64) - float(left.max())) / max(heat, TINY))
+    out[kept] = weights / weights.sum()
+    return out

@@ -1,0 +1,231 @@
+"""Why this text: the values of each parameter on which it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Unpack
+
+import numpy as np
+
+from poise import asks, draws, noise
+from poise.asks import DrawOptions, Given
+from poise.contests import Moment, Step, winners
+from poise.draws import NoiseRow
+from poise.errors import UsageError
+from poise.law import History
+from poise.motions import motion
+from poise.params import PARAMETERS, SamplingParams
+from poise.records import Completion, FinishReason, Request
+from poise.sampler import completion_of, finish_reason, no_numbers
+from poise.sessions import Logits, LogitsEngine, RowId
+from poise.spans import Cut, Span, closed
+
+WIDEST = 100.0  # how far a parameter without an upper limit is followed
+LEAST = {"typical_p": 1e-3, "repetition_penalty": 1e-2}  # where a range that leaves out 0 begins here
+
+
+class Change(NamedTuple):
+    """What would change first beyond one end.
+
+    Args:
+        value: where, in the parameter's unit.
+        position: index of the new token that changes, from 0.
+        was: the token drawn.
+        becomes: the token drawn beyond.
+        was_text, becomes_text: the two, decoded.
+    """
+
+    value: float
+    position: int
+    was: int
+    becomes: int
+    was_text: str
+    becomes_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The values of one parameter on which this seed draws this very text.
+
+    Args:
+        parameter: its name.
+        value: what it was drawn at; the value that changes nothing where it is off.
+        span: the stretch around it; None where it cannot be told exactly.
+        below, above: what changes first on either side; None where nothing does inside the range looked at.
+        why: the mechanism, or why it cannot be told.
+    """
+
+    parameter: str
+    value: float
+    span: Span | None
+    below: Change | None
+    above: Change | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """A completion, and how far each parameter can move without changing it.
+
+    Args:
+        completion: the text.
+        reaches: one per parameter of the dialect.
+    """
+
+    completion: Completion
+    reaches: tuple[Reach, ...]
+
+    def __getitem__(self, parameter: str) -> Reach:
+        for reach in self.reaches:
+            if reach.parameter == parameter:
+                return reach
+        raise UsageError(f"A parameter here is one of {', '.join(r.parameter for r in self.reaches)}", repr(parameter))
+
+
+class _Following:
+    """One parameter's stretch, narrowed step by step."""
+
+    def __init__(self, parameter: str, params: SamplingParams, size: int) -> None:
+        declared = PARAMETERS[parameter]
+        neutral = float(size) if declared.neutral is None else float(declared.neutral)
+        self.parameter = parameter
+        self.fixed = SamplingParams.model_validate({
+            **{n: v for n, v in params.active().items() if n != parameter}, "dialect": params.dialect,
+        })  # fmt: skip
+        self.value = float(params.active().get(parameter, neutral))
+        self.how = motion(parameter, self.fixed)
+        low = LEAST.get(parameter, float(declared.low))
+        high = float(size) if declared.kind == "int" else WIDEST if declared.high is None else float(declared.high)
+        self.span = closed(min(low, self.value), max(high, self.value))
+        self.ends: list[tuple[Cut, int, int, int] | None] = [None, None]  # cut, position, was, becomes
+
+    def narrow(self, step: Step, row: NoiseRow, position: int) -> None:
+        """Keep the part of the stretch on which the same token wins as at the value."""
+        found = winners(Moment(step, row), self.how, self.span)
+        at = next(i for i, part in enumerate(found) if part.span.holds(self.value))
+        mine = found[at]
+        assert mine.token is not None
+        if at > 0:
+            self.ends[0] = (mine.span.low, position, mine.token, found[at - 1].token or 0)
+        if at + 1 < len(found):
+            self.ends[1] = (mine.span.high, position, mine.token, found[at + 1].token or 0)
+        self.span = mine.span
+
+
+@dataclass(slots=True)
+class _Text:
+    request: Request
+    key: int
+    row: RowId
+    following: list[_Following]
+    output: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    reason: FinishReason | None = None
+
+
+def why(
+    engine: LogitsEngine,
+    prompts: Given | Sequence[Given],
+    params: SamplingParams | None = None,
+    **draw: Unpack[DrawOptions],
+) -> list[Why]:
+    """Draw texts as `generate` does, and find on which values of each parameter this seed gives these very texts.
+
+    No forward pass is made beyond those that draw: each step's logits tell how far the parameter can move.
+
+    Args:
+        engine: a loaded model whose tokens poise draws.
+        prompts: texts, prompts and use cases, one or several.
+        params: the law; None for none.
+        **draw: see `DrawOptions`.
+
+    Returns:
+        One `Why` per prompt and draw.
+
+    Raises:
+        UsageError: an engine that draws by itself, or an option that cannot be.
+        ParameterError: a parameter that the engine does not honour.
+        EngineError: the model failed.
+
+    Source: docs/method.md.
+    """
+    if getattr(engine, "draws_by", "") != "poise":
+        raise UsageError(
+            "Only texts that poise draws can be explained", getattr(engine, "name", repr(engine)),
+            "Load the weights (hf:, gguf:): a server's noise is not known",
+        )  # fmt: skip
+    options = asks.check_options(draw)
+    trials = asks.check_settings(engine, params or SamplingParams(), baselines=False)
+    asked = asks.ask_all(engine, asks.listed(prompts), options)
+    return [_explained(engine, text) for text in _drawn(engine, asks.requests_of(asked, trials, options))]
+
+
+def _drawn(engine: LogitsEngine, requests: list[Request]) -> Iterator[_Text]:
+    """Draw a few texts at a time, each on a row of its own."""
+    longest = max(len(r.prompt_ids) + r.max_tokens for r in requests)
+    session = engine.session(longest, min(len(requests), 64) + 1)
+    size = session.max_rows - 1
+    for start in range(0, len(requests), size):
+        batch = requests[start : start + size]
+        rows, logits = zip(*(session.prefill([r.prompt_ids]) for r in batch), strict=True)
+        names = [n for n in PARAMETERS if n in engine.supports]
+        texts = [
+            _Text(
+                r, noise.key(r.seed, r.prompt_ids, r.draw), row[0],
+                [_Following(n, r.params, engine.vocab_size) for n in names],
+            )
+            for r, row in zip(batch, rows, strict=True)
+        ]  # fmt: skip
+        for text, each in zip(texts, logits, strict=True):
+            _step(engine, [text], each)
+        while going := [t for t in texts if t.reason is None]:
+            parents = [t.row for t in going]
+            children, each = session.advance(parents, [t.output[-1] for t in going])
+            session.drop(parents)
+            for text, row in zip(going, children, strict=True):
+                text.row = row
+            _step(engine, going, each)
+            session.drop([t.row for t in going if t.reason is not None])
+        yield from texts
+
+
+def _step(engine: LogitsEngine, texts: list[_Text], logits: Logits) -> None:
+    """The next token of each text, and what it says of every parameter."""
+    normal = engine.law.normaliser(logits)
+    for b, text in enumerate(texts):
+        request, position = text.request, len(text.output)
+        if not np.isfinite(normal[b]):
+            raise no_numbers(len(request.prompt_ids), position)
+        barred = engine.eos_ids if position < request.min_tokens else frozenset[int]()
+        said = (History(request.prompt_ids, text.output), barred)
+        row = draws.noise_row(text.key, position, engine.vocab_size)
+        made = engine.law.reshape(logits, [b], [request.params], [said[0]], [barred])
+        scale = made.scale[:1]
+        token = draws.greedy(made.values[0]) if scale[0] == 0 else int(draws.winners(made.values[0], scale, row)[0])
+        for following in text.following:
+            if following.how.exact:
+                following.narrow(
+                    Step(engine.law, logits, b, said, (following.parameter, following.fixed)), row, position
+                )
+        [logit] = engine.law.take(logits, [b], [token])
+        text.output = (*text.output, token)
+        text.logprobs = (*text.logprobs, min(0.0, float(logit - normal[b])))
+        text.reason = finish_reason(engine, request, text.output)
+
+
+def _explained(engine: LogitsEngine, text: _Text) -> Why:
+    assert text.reason is not None
+    completion = completion_of(engine, text.request, text.output, text.logprobs, text.reason)
+    return Why(completion, tuple(_reach(engine, f) for f in text.following))
+
+
+def _reach(engine: LogitsEngine, following: _Following) -> Reach:
+    ends = [
+        None if end is None else Change(
+            end[0].value, end[1], end[2], end[3], engine.decode([end[2]]), engine.decode([end[3]])
+        )
+        for end in following.ends
+    ]  # fmt: skip
+    span = following.span if following.how.exact else None
+    return Reach(following.parameter, following.value, span, ends[0], ends[1], following.how.why)
