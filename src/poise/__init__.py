@@ -13,20 +13,26 @@ _WHERE = {
     "Comparison": "poise.comparisons",
     "Comparisons": "poise.comparisons",
     "Completion": "poise.records",
+    "Dial": "poise.pieces",
+    "Dials": "poise.pieces",
     "ENGINES": "poise.engines",
     "METRICS": "poise.metrics",
     "Measurement": "poise.measurements",
     "Measurements": "poise.measurements",
+    "Piece": "poise.pieces",
     "PoiseError": "poise.errors",
     "Prompt": "poise.records",
     "SamplingParams": "poise.params",
     "Score": "poise.scores",
     "Study": "poise.study",
     "UseCase": "poise.usecases",
+    "Why": "poise.whys",
     "built_in_names": "poise.usecases",
     "chart": "poise.reports.charts",
     "check_claims": "poise.reports.claims",
     "compare": "poise.comparisons",
+    "dial": "poise.dials",
+    "dial_report": "poise.reports.dialpage",
     "dump": "poise.dumps",
     "grid": "poise.params",
     "latest_study": "poise.places",
@@ -34,16 +40,20 @@ _WHERE = {
     "load_use_case": "poise.usecases",
     "measure": "poise.measurements",
     "plan": "poise.sweeps",
+    "plan_dial": "poise.dials",
     "report": "poise.reports",
     "score": "poise.scores",
     "sweep": "poise.sweeps",
     "template_text": "poise.usecases",
+    "why": "poise.whys",
 }
 
 if TYPE_CHECKING:
     from poise.comparisons import Comparison as Comparison
     from poise.comparisons import Comparisons as Comparisons
     from poise.comparisons import compare as compare
+    from poise.dials import dial as dial
+    from poise.dials import plan_dial as plan_dial
     from poise.dumps import dump as dump
     from poise.engines import ENGINES as ENGINES
     from poise.engines import load as load
@@ -54,12 +64,16 @@ if TYPE_CHECKING:
     from poise.metrics import METRICS as METRICS
     from poise.params import SamplingParams as SamplingParams
     from poise.params import grid as grid
+    from poise.pieces import Dial as Dial
+    from poise.pieces import Dials as Dials
+    from poise.pieces import Piece as Piece
     from poise.places import latest_study as latest_study
     from poise.records import Completion as Completion
     from poise.records import Prompt as Prompt
     from poise.reports import report as report
     from poise.reports.charts import chart as chart
     from poise.reports.claims import check_claims as check_claims
+    from poise.reports.dialpage import dial_report as dial_report
     from poise.scores import Score as Score
     from poise.scores import score as score
     from poise.study import Study as Study
@@ -69,6 +83,8 @@ if TYPE_CHECKING:
     from poise.usecases import built_in_names as built_in_names
     from poise.usecases import load_use_case as load_use_case
     from poise.usecases import template_text as template_text
+    from poise.whys import Why as Why
+    from poise.whys import why as why
 
 __all__ = sorted(_WHERE)
 

@@ -162,6 +162,7 @@ class _Loop:
         self.queues: dict[tuple[int, ...], list[Strand]] = {}
         for strand in strands:
             self.queues.setdefault(strand.request.prompt_ids, []).append(strand)
+        self.alone = {ids: len(found) == 1 for ids, found in self.queues.items()}
         longest = max(len(s.request.prompt_ids) + s.request.max_tokens for s in strands)
         self.session = engine.session(longest, ROWS)
         self.pending: list[Child] = []
@@ -231,7 +232,9 @@ class _Loop:
             self.pending.sort(key=lambda c: (-c.width, -len(c.parent.output)))
         else:
             self.pending.sort(key=lambda c: len(c.parent.output))
-        most = BATCH // 6 if self.budget.hurried else BATCH
+        most = BATCH
+        if self.budget.hurried:  # what is much narrower than the widest waits, or nothing would be finished in time
+            most = sum(c.width >= self.pending[0].width / 2 for c in self.pending) or 1
         if self.budget.max_rows is not None:
             most = min(most, self.budget.max_rows - self.rows)
         chosen: list[Child] = []
@@ -286,7 +289,7 @@ class _Loop:
                     else:
                         longer = Stretch(s.strand, s.key, part.span, (*s.rivals, part.rivals))
                         by_token.setdefault(part.token, []).append(longer)
-            if self.watch is not None and len(by_token) > 1:
+            if self.watch is not None and len(by_token) > 1 and self._common(node):
                 self._show(node, step, by_token)
             grown += [(b, token, found) for token, found in by_token.items()]
         with self._time("law"):
@@ -325,6 +328,11 @@ class _Loop:
             if len(self.noises) > NOISES:
                 self.noises.popitem(last=False)
         return self.noises[key, position]
+
+    def _common(self, node: Node) -> bool:
+        """Whether several draws meet in a text, or there is one draw of its prompt alone."""
+        drawn = {s.strand.number for s in node.stretches}
+        return len(drawn) > 1 or self.alone[node.request.prompt_ids]
 
     def _show(self, node: Node, step: Step, by_token: dict[int, list[Stretch]]) -> None:
         assert self.watch is not None

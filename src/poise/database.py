@@ -160,6 +160,9 @@ def _open_to_write(path: Path) -> Database:
                 for statement in schema.STATEMENTS:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+            if connection.execute("PRAGMA user_version").fetchone() < (2,):
+                for statement in schema.DIALS:
+                    connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {schema.VERSION}")
     except sqlite3.Error as error:
         connection.close()

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import NamedTuple, Unpack, cast
 
 from poise import asks
 from poise.asks import Ask, DrawOptions, Given, Options
@@ -20,7 +20,7 @@ from poise.params import DIALECTS, PARAMETERS, SamplingParams, check_value, find
 from poise.partings import fork_of
 from poise.pieces import Cost, Dial, Dials, Found, tile
 from poise.records import Prompt, Request
-from poise.sessions import LogitsEngine, Tally
+from poise.sessions import Engine, LogitsEngine, Tally
 from poise.spans import Span, closed, gaps
 from poise.study import Study
 
@@ -99,6 +99,7 @@ class DialPlan:
 
 
 class _Prepared(NamedTuple):
+    engine: LogitsEngine
     asks: list[Ask]
     options: Options
     fixed: SamplingParams
@@ -111,7 +112,7 @@ class _Prepared(NamedTuple):
 
 
 def plan_dial(
-    engine: LogitsEngine,
+    engine: Engine,
     prompts: Given | Iterable[Given],
     parameter: str,
     low: float,
@@ -136,8 +137,8 @@ def plan_dial(
     """
     ready = _prepare(engine, prompts, (parameter, low, high), params or SamplingParams(), how)
     path = study.path if isinstance(study, Study) else Path(study or asks.default_study(engine, ready.asks))
-    held, notes = _look(engine, ready, parameter, study if isinstance(study, Study) else path)
-    found = _expected(engine, ready, parameter)
+    held, notes = _look(ready, parameter, study if isinstance(study, Study) else path)
+    found = _expected(ready, parameter)
     return DialPlan(
         study=path, model=engine.name, prompts=tuple(a.prompt for a in ready.asks), parameter=parameter,
         low=ready.span.low.value, high=ready.span.high.value, params=ready.fixed, how=ready.how,
@@ -147,7 +148,7 @@ def plan_dial(
 
 
 def dial(
-    engine: LogitsEngine,
+    engine: Engine,
     prompts: Given | Iterable[Given],
     parameter: str,
     low: float,
@@ -165,43 +166,38 @@ def dial(
     Args:
         engine: a loaded model whose tokens poise draws.
         prompts: texts, prompts and use cases, one or several.
-        parameter: the one that moves, a name of `poise list params`.
-        low, high: its range, both ends in it; an infinite `high` of top_k is the whole vocabulary.
+        parameter, low, high: which one moves, and its range, both ends in it; inf is the whole vocabulary for top_k.
         params: the other parameters; None for none.
         study: where to keep the pieces; None for one of its own per model and prompts.
         progress: told the share of the work that is done.
         **how: see `DialOptions`.
 
     Returns:
-        A dial per prompt and draw; a lone one is read without an index.
+        A dial per prompt and draw; a lone one is read without an index: `dial.at(0.73).text`.
 
     Raises:
         UsageError: what cannot be dialled, and why; a budget too small for one text; a study of another model.
         ParameterError: an unknown parameter, a value out of range.
-        EngineError: the model failed.
-        StoreError: the study cannot be written.
-
-    >>> dial = poise.dial(engine, "Once upon a time", "temperature", 0, 1.5)        # doctest: +SKIP
-    >>> dial.at(0.73).text, dial.breakpoints                                         # doctest: +SKIP
+        EngineError, StoreError: the model failed; the study cannot be written.
 
     Source: docs/method.md.
     """
     ready = _prepare(engine, prompts, (parameter, low, high), params or SamplingParams(), how)
     held = study if isinstance(study, Study) else Study.open(study or asks.default_study(engine, ready.asks))
     try:
-        return _dial(engine, held, ready, parameter, progress)
+        return _dial(held, ready, parameter, progress)
     finally:
         if held is not study:
             held.close()
 
 
 def _dial(
-    engine: LogitsEngine,
     study: Study,
     ready: _Prepared,
     parameter: str,
     progress: Progress | None,
 ) -> Dials:
+    engine = ready.engine
     for note in study.bind(engine.fingerprint):
         warnings.warn(note, stacklevel=4)
     low, high = ready.span.low.value, ready.span.high.value
@@ -213,7 +209,7 @@ def _dial(
         Strand(i, request, tuple(gaps(ready.span, [f.span for f in found[i]])))
         for i, request in enumerate(ready.requests)
     ]
-    expected = _expected(engine, ready, parameter) if any(s.spans for s in strands) else None
+    expected = _expected(ready, parameter) if any(s.spans for s in strands) else None
     tally, start = Tally(), time.perf_counter()
 
     def keep(parting: Parting) -> None:
@@ -249,22 +245,23 @@ def _held(study: Study, request: Request, parameter: str, span: Span) -> list[Fo
     ]
 
 
-def _look(engine: LogitsEngine, ready: _Prepared, parameter: str, study: Study | Path) -> tuple[float, list[str]]:
+def _look(ready: _Prepared, parameter: str, study: Study | Path) -> tuple[float, list[str]]:
     """Share of the ranges that is known, and what changed since."""
     if isinstance(study, Path):
         if is_blank(study):
             return 0.0, []
         with Study.open(study, read_only=True) as held:
-            return _look(engine, ready, parameter, held)
-    changes = study.check(engine.fingerprint)
+            return _look(ready, parameter, held)
+    changes = study.check(ready.engine.fingerprint)
     known = [sum(f.span.width for f in _held(study, r, parameter, ready.span)) for r in ready.requests]
     return sum(known) / len(known) / ready.span.width, changes
 
 
-def _expected(engine: LogitsEngine, ready: _Prepared, parameter: str) -> Forecast | None:
+def _expected(ready: _Prepared, parameter: str) -> Forecast | None:
     """Of all dials together."""
     found = [
-        forecast(engine, a.prompt_ids, parameter, ready.fixed, ready.span, a.limits.max_tokens) for a in ready.asks
+        forecast(ready.engine, a.prompt_ids, parameter, ready.fixed, ready.span, a.limits.max_tokens)
+        for a in ready.asks
     ]
     whole = [f for f in found if f is not None]
     if len(whole) < len(found):
@@ -275,7 +272,7 @@ def _expected(engine: LogitsEngine, ready: _Prepared, parameter: str) -> Forecas
 
 
 def _prepare(
-    engine: LogitsEngine,
+    given_engine: Engine,
     prompts: Given | Iterable[Given],
     moving: tuple[str, float, float],
     params: SamplingParams,
@@ -283,7 +280,7 @@ def _prepare(
 ) -> _Prepared:
     """Everything that can be wrong is found here, before any work."""
     parameter, low, high = moving
-    _check_engine(engine, parameter, params)
+    engine = _check_engine(given_engine, parameter, params)
     span = _check_range(engine, parameter, low, high)
     budget, draw = _check_budget(given)
     options = asks.check_options(draw)
@@ -313,10 +310,12 @@ def _prepare(
             f"Give at least {least:,}, or fewer --max-tokens",
         )  # fmt: skip
     requests = asks.requests_of(distinct, [trial], options)
-    return _Prepared(distinct, options, trial.params, how, span, budget, requests, notes, bool(given.get("forks")))
+    return _Prepared(
+        engine, distinct, options, trial.params, how, span, budget, requests, notes, bool(given.get("forks"))
+    )
 
 
-def _check_engine(engine: LogitsEngine, parameter: str, params: SamplingParams) -> None:
+def _check_engine(engine: Engine, parameter: str, params: SamplingParams) -> LogitsEngine:
     if not hasattr(engine, "fingerprint"):
         raise UsageError("An engine is what poise.load gives", repr(engine), 'For example poise.load("smollm2")')
     if engine.draws_by != "poise":
@@ -338,6 +337,7 @@ def _check_engine(engine: LogitsEngine, parameter: str, params: SamplingParams) 
     if parameter not in DIALECTS[params.dialect].order:
         known = ", ".join(DIALECTS[params.dialect].order)
         raise UsageError(f"The dialect {params.dialect} has {known}", parameter, "Dial one of these")
+    return cast(LogitsEngine, engine)
 
 
 def _check_range(engine: LogitsEngine, parameter: str, low: float, high: float) -> Span:

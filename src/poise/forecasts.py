@@ -1,4 +1,4 @@
-"""How many texts a dial will find, and at what cost: the closed forms."""
+"""What a dial will find and cost: the closed forms."""
 
 from __future__ import annotations
 

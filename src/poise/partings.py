@@ -10,7 +10,7 @@ from poise.forks import Fork
 from poise.params import PARAMETERS
 
 WORDS = 6  # likeliest tokens kept, besides those that were drawn
-VALUES = 25  # of the parameter; between them the page draws straight lines
+VALUES = 17  # of the parameter; between them the page draws straight lines
 
 
 def fork_of(parting: Parting) -> Fork:
@@ -20,7 +20,7 @@ def fork_of(parting: Parting) -> Fork:
         parting: where texts part.
 
     Returns:
-        Probabilities under the whole law at up to 25 values of the stretch, ends included.
+        Probabilities under the whole law at up to 17 values of the stretch, ends included.
     """
     step, span = parting.step, parting.span
     low, high = span.low.value, span.high.value
@@ -45,6 +45,6 @@ def _shares(parting: Parting, value: float) -> np.ndarray:
         out[int(np.argmax(left))] = 1.0
         return out
     kept = np.flatnonzero(np.isfinite(left))
-    weights = np.exp((left[kept].astype(np.float64) - float(left.max())) / max(heat, TINY))
-    out[kept] = weights / weights.sum()
+    weights = np.exp((left[kept] - left.max()) / left.dtype.type(max(heat, TINY)))
+    out[kept] = weights / weights.sum(dtype=np.float64)
     return out

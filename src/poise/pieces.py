@@ -1,4 +1,4 @@
-"""Dial and Piece: every value of one parameter, and the text on each."""
+"""Dial and Piece: every value of a parameter, every text."""
 
 from __future__ import annotations
 

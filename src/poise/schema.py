@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 APPLICATION_ID = 0x706F6973  # "pois": tells a study from any other SQLite file
-VERSION = 1
+VERSION = 2
 
 # Rows are only ever added. Where a thing may change (answers, limits, a trial's name), the newest
 # row counts. The last columns of a completion are its bulky ones: SQLite reads no further than asked.
@@ -100,6 +100,66 @@ STATEMENTS = (
         id INTEGER PRIMARY KEY,
         ended_at REAL NOT NULL,
         summary TEXT NOT NULL           -- JSON: drawn, reused, rows, tokens, seconds
+    )
+    """,
+)
+
+# What version 2 added: an older study gets these when it is opened for writing.
+DIALS = (
+    """
+    CREATE TABLE dials (
+        id INTEGER PRIMARY KEY,
+        key BLOB NOT NULL UNIQUE,       -- SHA-256 of all that decides its texts, its range apart
+        prompt TEXT NOT NULL,           -- JSON: the prompt as the user gave it
+        prompt_ids BLOB NOT NULL,       -- as fed to the model, int32, little-endian
+        settings TEXT NOT NULL,         -- JSON: the parameters that stay
+        parameter TEXT NOT NULL,        -- the one that moves
+        seed NOT NULL,                  -- an integer; as text where it needs more than 64 bits
+        draw INTEGER NOT NULL,
+        max_tokens INTEGER NOT NULL,
+        min_tokens INTEGER NOT NULL,
+        stop TEXT NOT NULL              -- JSON: a list of strings
+    )
+    """,
+    """
+    CREATE TABLE dial_ranges (          -- over what a dial was asked; its newest one counts
+        id INTEGER PRIMARY KEY,
+        dial INTEGER NOT NULL REFERENCES dials (id),
+        low REAL NOT NULL,
+        high REAL NOT NULL,
+        asked_at REAL NOT NULL          -- seconds since 1970, UTC
+    )
+    """,
+    """
+    CREATE TABLE pieces (
+        id INTEGER PRIMARY KEY,
+        dial INTEGER NOT NULL REFERENCES dials (id),
+        low REAL NOT NULL,
+        low_after INTEGER NOT NULL,     -- 0: low belongs to the piece; 1: the piece begins after it
+        high REAL NOT NULL,
+        high_after INTEGER NOT NULL,    -- 1: high belongs to the piece; 0: the piece ends before it
+        provenance INTEGER NOT NULL REFERENCES provenance (id),
+        drawn_at REAL NOT NULL,         -- seconds since 1970, UTC
+        finish_reason TEXT NOT NULL,
+        text TEXT NOT NULL,
+        thinking TEXT NOT NULL,
+        token_ids BLOB NOT NULL,        -- int32, little-endian
+        logprobs BLOB NOT NULL,         -- float64, little-endian
+        doubtful BLOB NOT NULL          -- positions that another machine may decide otherwise, int32
+    )
+    """,
+    "CREATE INDEX pieces_by_dial ON pieces (dial, low, low_after)",
+    """
+    CREATE TABLE forks (                -- the next word's probabilities where the texts of a prompt part
+        id INTEGER PRIMARY KEY,
+        family BLOB NOT NULL,           -- as a dial's key, for all draws
+        prefix BLOB NOT NULL,           -- token ids that the texts have in common
+        low REAL NOT NULL,
+        low_after INTEGER NOT NULL,
+        high REAL NOT NULL,
+        high_after INTEGER NOT NULL,
+        record TEXT NOT NULL,           -- JSON
+        UNIQUE (family, prefix, low, low_after, high, high_after)
     )
     """,
 )

@@ -13,10 +13,11 @@ from typing import NamedTuple
 from poise import codec, places
 from poise.database import Database, Row, open_database
 from poise.errors import StudyError, UsageError
-from poise.ledger import PLACES_NOW, Ledger, SweepSummary
+from poise.ledger import PLACES_NOW, SweepSummary
 from poise.params import SamplingParams
 from poise.places import latest_study as latest_study
 from poise.records import Completion, Fingerprint, Prompt, Request
+from poise.shelf import Shelf
 
 LONE = Prompt().use_case  # where prompts without a use case go
 _CHUNK = 500  # keys looked up at once
@@ -68,11 +69,11 @@ class _Ids(NamedTuple):
     limits: int
 
 
-class Study(Ledger):
+class Study(Shelf):
     """Completions of prompts under settings, by one engine, in one file.
 
     A named use case is read as it was last asked: with the prompts, answers and limits of that time.
-    Prompts without a use case add up. Nothing is ever deleted. Reading is described in `Ledger`.
+    Prompts without a use case add up. Nothing is ever deleted. Reading is described in `Ledger`, dials in `Shelf`.
 
     >>> study = Study.open("study.db")                                # doctest: +SKIP
     >>> [trial.label for trial in study.trials()]                     # doctest: +SKIP
@@ -81,7 +82,6 @@ class Study(Ledger):
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self._provenance = 0
         self._found: dict[tuple[str, Row], int] = {}
         self._known: dict[Row, _Ids] = {}
 

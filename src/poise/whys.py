@@ -1,10 +1,10 @@
-"""Why this text: the values of each parameter on which it is drawn."""
+"""Why this text: how far each parameter can move."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Unpack
+from typing import NamedTuple, Unpack, cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from poise.motions import motion
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, FinishReason, Request
 from poise.sampler import completion_of, finish_reason, no_numbers
-from poise.sessions import Logits, LogitsEngine, RowId
+from poise.sessions import Engine, Logits, LogitsEngine, RowId
 from poise.spans import Cut, Span, closed
 
 WIDEST = 100.0  # how far a parameter without an upper limit is followed
@@ -125,7 +125,7 @@ class _Text:
 
 
 def why(
-    engine: LogitsEngine,
+    engine: Engine,
     prompts: Given | Sequence[Given],
     params: SamplingParams | None = None,
     **draw: Unpack[DrawOptions],
@@ -158,7 +158,8 @@ def why(
     options = asks.check_options(draw)
     trials = asks.check_settings(engine, params or SamplingParams(), baselines=False)
     asked = asks.ask_all(engine, asks.listed(prompts), options)
-    return [_explained(engine, text) for text in _drawn(engine, asks.requests_of(asked, trials, options))]
+    ours = cast(LogitsEngine, engine)
+    return [_explained(ours, text) for text in _drawn(ours, asks.requests_of(asked, trials, options))]
 
 
 def _drawn(engine: LogitsEngine, requests: list[Request]) -> Iterator[_Text]:

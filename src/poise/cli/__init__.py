@@ -51,6 +51,12 @@ COMMANDS = (
         'poise sweep smollm2 "Once upon a time" --temperature 0.3,0.5,0.9 --draws 8',
     ),
     Command(
+        "dial",
+        "poise.cli.dialling:dial",
+        "Find every text for every value of a parameter.",
+        'poise dial smollm2 "Once upon a time" --temperature 0..1.5 --draws 4',
+    ),
+    Command(
         "measure",
         "poise.cli.evidence:measure",
         "Put numbers on a study, with 95 % intervals.",

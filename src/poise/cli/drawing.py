@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import poise
+from poise.cli.explaining import completion_record, show_whys
 from poise.cli.flags import MAX_TOKENS, Drawing, again, with_drawing_flags
 from poise.cli.progress import Meter
-from poise.cli.schemas import CompletionRecord, Generated, PlanRecord, Swept, TrialRecord
+from poise.cli.schemas import Generated, PlanRecord, Swept, TrialRecord
 from poise.cli.terminal import clip, show, show_heading, show_json, tell, wrapped
 from poise.errors import ParameterError, UsageError
 from poise.params import SamplingParams
@@ -38,8 +39,11 @@ Files = Annotated[list[str], typer.Option("--file", "-f", help="A use case: YAML
 NoBaselines = Annotated[bool, typer.Option("--no-baselines", help="Leave out greedy, engine-default and vendor.")]
 
 
+WhyFlag = Annotated[bool, typer.Option("--why", help="Show how far each parameter can move before the text changes.")]
+
+
 @with_drawing_flags
-def generate(model: Model, prompt: OnePrompt, asked: Drawing) -> None:
+def generate(model: Model, prompt: OnePrompt, asked: Drawing, explain: WhyFlag = False) -> None:
     """Draw texts of one prompt under one setting and print them."""
     settings = poise.grid(dialect=asked.dialect, **asked.values)
     if len(settings) > 1:
@@ -49,6 +53,9 @@ def generate(model: Model, prompt: OnePrompt, asked: Drawing) -> None:
     options["max_tokens"] = MAX_TOKENS if asked.max_tokens is None else asked.max_tokens
     plan = poise.plan(engine, prompt, settings, study=asked.study, baselines=False, **options)
     if announced(plan, asked):
+        return
+    if explain:
+        show_whys(poise.why(engine, prompt, settings[0], **options), plan, asked)
         return
     with drawn(engine, prompt, settings, plan, options, baselines=False) as study:
         completions = [c for c in study.completions(params=settings[0]) if _answers(c, plan, options)]
@@ -181,17 +188,6 @@ def show_result(study: Study, plan: Plan) -> None:
                 break
     if len(plan.trials) > _SHOWN:
         show(f"and {len(plan.trials) - _SHOWN:,} settings more")
-
-
-def completion_record(completion: Completion) -> CompletionRecord:
-    """A completion as JSON."""
-    request = completion.request
-    return CompletionRecord(
-        prompt=request.prompt.shown, use_case=request.prompt.use_case, draw=request.draw, seed=request.seed,
-        params=params_record(request.params), text=completion.text, thinking=completion.thinking,
-        token_ids=list(completion.token_ids), logprobs=list(completion.logprobs),
-        finish_reason=completion.finish_reason,
-    )  # fmt: skip
 
 
 def swept_record(study: Study, plan: Plan) -> Swept:

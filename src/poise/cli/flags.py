@@ -51,9 +51,11 @@ class Drawing:
 
     Args:
         values: by parameter, as `grammar.parse` read them.
+        ranges: by parameter, as `grammar.parse_range` read them; empty for commands that take none.
     """
 
     values: Mapping[str, grammar.Values]
+    ranges: Mapping[str, tuple[float, float]]
     dialect: str
     draws: int | None
     seed: int
@@ -79,11 +81,17 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def with_drawing_flags(command: Callable[..., None]) -> Callable[..., None]:
+def with_range_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """`with_drawing_flags`, for a command whose parameters may be ranges."""
+    return with_drawing_flags(command, ranges=True)
+
+
+def with_drawing_flags(command: Callable[..., None], ranges: bool = False) -> Callable[..., None]:
     """Give a command every drawing flag; its last argument receives them as one `Drawing`.
 
     Args:
-        command: a function whose last parameter is called `asked`.
+        command: a function with a parameter called `asked`.
+        ranges: whether ``a..b`` is a range to it.
 
     Returns:
         The function as Typer is to see it.
@@ -92,7 +100,7 @@ def with_drawing_flags(command: Callable[..., None]) -> Callable[..., None]:
 
     def with_flags(**given: Any) -> None:
         mine = {p.name: given.pop(p.name) for p in own}
-        command(**mine, asked=_collect(given))
+        command(**mine, asked=_collect(given, ranges))
 
     flags = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, a, d in _flags()]
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
@@ -154,20 +162,22 @@ def _whole(name: str) -> Callable[[str | int], int]:
     return read
 
 
-def _collect(given: dict[str, Any]) -> Drawing:
-    values = dict(grammar.assignments(given.pop("pairs")))
+def _collect(given: dict[str, Any], ranged: bool) -> Drawing:
+    said = grammar.pairs_of(given.pop("pairs"))
     for name in PARAMETERS:
         text = given.pop(name)
         if text is None:
             continue
-        if name in values:
+        if name in said:
             raise ParameterError(f"{name} is given once", f"{flag(name)} and -p", f"Keep {flag(name)}")
-        values[name] = grammar.parse(name, text)
+        said[name] = text
+    ranges = {n: found for n, text in said.items() if ranged and (found := grammar.parse_range(n, text)) is not None}
+    values = {n: grammar.parse(n, text) for n, text in said.items() if n not in ranges}
     if given["system"] is not None:
         if given["chat"] is False:
             raise UsageError("A system message needs the model's chat template", "--system with --text", "Drop one")
         given["chat"] = True
-    return Drawing(values=values, **given)
+    return Drawing(values=values, ranges=ranges, **given)
 
 
-assert {f.name for f in fields(Drawing)} == {"values", *(row[0] for row in _DRAWING)}
+assert {f.name for f in fields(Drawing)} == {"values", "ranges", *(row[0] for row in _DRAWING)}

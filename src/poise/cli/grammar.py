@@ -1,4 +1,4 @@
-"""One grammar for values: fix, sweep, grid; ranges are refused."""
+"""One grammar for values: fix, sweep, grid, range."""
 
 from __future__ import annotations
 
@@ -45,6 +45,32 @@ def parse(name: str, text: str) -> Values:
     return tuple(dict.fromkeys(values))
 
 
+def parse_range(name: str, text: str) -> tuple[float, float] | None:
+    """Read a range ``a..b``, as `poise dial` takes one; ``1..off`` for a parameter without an upper limit.
+
+    Args:
+        name: a key of `PARAMETERS`.
+        text: what was written.
+
+    Returns:
+        Its ends, infinity for ``off``; None where it is no range.
+
+    Raises:
+        ParameterError: an unknown name, not numbers, out of range.
+
+    >>> parse_range("temperature", "0..1.5"), parse_range("temperature", "0.7")
+    ((0.0, 1.5), None)
+    """
+    low, dots, high = (part.strip() for part in text.partition(".."))
+    if not dots or ":" in text or "," in text:
+        return None
+    ends = [check_value(name, _number(name, low, text))]
+    if high == OFF and find_parameter(name).high is None:
+        return float(ends[0]), math.inf
+    ends.append(check_value(name, _number(name, high, text)))
+    return float(ends[0]), float(ends[1])
+
+
 def assignments(pairs: Iterable[str]) -> Mapping[str, Values]:
     """Read ``name=values`` pairs, as ``-p`` takes them.
 
@@ -60,15 +86,31 @@ def assignments(pairs: Iterable[str]) -> Mapping[str, Values]:
     >>> dict(assignments(["top-k=40"]))
     {'top_k': (40,)}
     """
-    read: dict[str, Values] = {}
-    for pair in pairs:
+    return {name: parse(name, text) for name, text in pairs_of(pairs).items()}
+
+
+def pairs_of(written: Iterable[str]) -> dict[str, str]:
+    """Split ``name=values`` pairs, the values still as written.
+
+    Args:
+        written: for example ``["top-p=0.9,1"]``.
+
+    Returns:
+        What was written, by parameter.
+
+    Raises:
+        ParameterError: no ``=``, or a parameter given twice.
+    """
+    read: dict[str, str] = {}
+    for pair in written:
         name, equals, text = pair.partition("=")
         name = name.strip().replace("-", "_")
         if not equals:
             raise ParameterError("-p takes name=value", repr(pair), "For example -p temperature=0.3,0.9")
         if name in read:
             raise ParameterError(f"{name} is given once", "it twice", f"Write all its values together: {name}=a,b")
-        read[name] = parse(name, text)
+        find_parameter(name)
+        read[name] = text
     return read
 
 

@@ -19,6 +19,12 @@ class Counts(Protocol):
     tokens: int
 
 
+class Rows(Protocol):
+    """What a dial's line reads."""
+
+    rows: int
+
+
 class Meter:
     """Progress for a person who watches; silent where stderr is no terminal.
 
@@ -65,6 +71,49 @@ class Meter:
         said = f"{self.done:,}/{self.total:,} texts"
         if tokens and seconds > 0.5:
             said += f"  {tokens / seconds:,.0f} tokens/s  {_clock(seconds * (1 - self.share) / self.share)} left"
+        return said
+
+    def _line(self) -> RenderableType:
+        line = Table.grid(padding=(0, 1))
+        line.add_row(Text(self._label), ProgressBar(total=1, completed=self.share, width=30), Text(self.said()))
+        return line
+
+
+class ShareMeter:
+    """Progress of work whose size is an estimate: a share, rows a second, remaining time.
+
+    Args:
+        label: what is being done.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.share, self._rows, self._label = 0.0, 0, label
+        self._start = time.monotonic()
+        console = Console(stderr=True)
+        self._live = Live(get_renderable=self._line, console=console, refresh_per_second=4, transient=True)
+        self._watched = console.is_terminal
+
+    def __enter__(self) -> ShareMeter:
+        self._start = time.monotonic()
+        if self._watched:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._watched:
+            self._live.stop()
+
+    def __call__(self, share: float, tally: Rows) -> None:
+        """Note which share is done, 0 to 1."""
+        self.share, self._rows = share, tally.rows
+
+    def said(self) -> str:
+        """Rows, rate and remaining time in words."""
+        seconds = time.monotonic() - self._start
+        said = f"{self._rows:,} rows"
+        if self._rows and seconds > 0.5:
+            left = seconds * (1 - self.share) / max(self.share, 1e-6)
+            said += f"  {self._rows / seconds:,.0f} rows/s  about {_clock(left)} left"
         return said
 
     def _line(self) -> RenderableType:

@@ -48,6 +48,94 @@ class Generated(Record):
 
     study: str = _STUDY
     completions: list[CompletionRecord] = Field(description="by setting, prompt and draw")
+    whys: list[list[ReachRecord]] | None = Field(
+        default=None, description="with --why: for each completion, how far each parameter can move"
+    )
+
+
+class PieceRecord(Record):
+    """A stretch of a dial's range on which one text is drawn."""
+
+    low: float
+    high: float
+    low_closed: bool = Field(description="whether `low` belongs to it")
+    high_closed: bool = Field(description="whether `high` belongs to it")
+    text: str | None = Field(description="null where the dial stopped early")
+    token_ids: list[int] = Field(description="of the whole text; where the dial stopped early, what is known of it")
+    finish_reason: Literal["eos", "stop", "length"] | None
+    parent: int | None = Field(description="index of the piece that it departs from; null for the first")
+    departs: int = Field(description="tokens in common with that piece")
+    doubtful: list[int] = Field(description="positions that another machine may decide otherwise")
+
+
+class DialRecord(Record):
+    """Every text of one prompt and draw, for every value of a parameter."""
+
+    prompt: str = _PROMPT
+    use_case: str = _USE_CASE
+    draw: int = Field(description="number of the draw, from 0")
+    seed: int
+    params: ParamsRecord = Field(description="the parameters that stay, and their dialect")
+    parameter: str = Field(description="the one that moves")
+    low: float
+    high: float
+    exact_share: float = Field(description="share of the range that is known exactly, 0 to 1")
+    pieces: list[PieceRecord] = Field(description="they tile the range, from low to high")
+
+
+class Dialled(Record):
+    """`poise dial --json`."""
+
+    study: str = _STUDY
+    report: str | None = Field(description="path of the page, null without --report")
+    dials: list[DialRecord] = Field(description="by prompt and draw")
+    rows: int = Field(description="forward passes of one row, prompts not counted")
+    expected_rows: float | None = Field(description="from the closed form, without sharing; null without one")
+    expected_pieces: float | None
+    seconds: float
+    notes: list[str]
+
+
+class DialPlanRecord(Record):
+    """`poise dial --dry-run --json`."""
+
+    study: str = _STUDY
+    model: str = Field(description="name of the engine")
+    parameter: str
+    low: float
+    high: float
+    params: ParamsRecord = Field(description="the parameters that stay, and their dialect")
+    exact: bool
+    why: str = Field(description="why it is exact, or not")
+    prompts: int
+    draws: int
+    held: float = Field(description="share of the range that the study knows already")
+    expected_pieces: float | None
+    expected_rows: float | None
+    notes: list[str]
+
+
+class ChangeRecord(Record):
+    """What changes first beyond one end."""
+
+    value: float
+    position: int = Field(description="index of the new token that changes, from 0")
+    was: str
+    becomes: str
+
+
+class ReachRecord(Record):
+    """The values of one parameter on which a seed draws this very text."""
+
+    parameter: str
+    value: float = Field(description="what it was drawn at")
+    low: float | None = Field(description="null where it cannot be told exactly")
+    high: float | None
+    low_closed: bool | None
+    high_closed: bool | None
+    below: ChangeRecord | None
+    above: ChangeRecord | None
+    why: str
 
 
 class TrialRecord(Record):
@@ -209,6 +297,7 @@ DOCUMENTS: dict[str, type[Record]] = {
     "demo": Demonstrated,
     "generate": Generated,
     "sweep": Swept,
+    "dial": Dialled,
     "measure": Measured,
     "compare": Compared,
     "report": Reported,
@@ -219,4 +308,5 @@ DOCUMENTS: dict[str, type[Record]] = {
     "usecase new": UseCaseRecord,
     "generate --dry-run": PlanRecord,
     "sweep --dry-run": PlanRecord,
+    "dial --dry-run": DialPlanRecord,
 }

@@ -1,4 +1,4 @@
-"""Where nothing is monotone: halve a stretch, and count only what is proved."""
+"""Where nothing is monotone: halve, and count what is proved."""
 
 from __future__ import annotations
 
