@@ -16,7 +16,7 @@ class Floor(NamedTuple):
 FLOORS = (
     Floor("the face", ("cli",)),
     Floor("the page", ("reports",)),
-    Floor("what may be concluded", ("comparisons",)),
+    Floor("what may be concluded", ("comparisons", "curves")),
     Floor("draw everything, measure everything", ("sweeps", "dials", "whys", "measurements", "scores")),
     Floor("along the range", ("partings", "forecasts")),
     Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches", "dumps")),
@@ -25,7 +25,7 @@ FLOORS = (
     Floor("who draws, what was drawn", ("sessions", "ledger", "trials")),
     Floor("the law at speed, the file, the words", ("steps", "draws", "codec", "database", "tables", "pieces", "forks")),
     Floor("the law, the records", ("law", "records", "motions")),
-    Floor("parameters, noise, numbers", ("params", "noise", "stats", "texts", "schema", "places", "spans")),
+    Floor("parameters, noise, numbers", ("params", "noise", "stats", "texts", "schema", "places", "spans", "bands")),
     Floor("the ground", ("errors", "escapes")),
 )
 HEIGHT = {unit: len(FLOORS) - depth for depth, floor in enumerate(FLOORS) for unit in floor.units}

@@ -13,6 +13,7 @@ _WHERE = {
     "Comparison": "poise.comparisons",
     "Comparisons": "poise.comparisons",
     "Completion": "poise.records",
+    "Curve": "poise.curves",
     "Dial": "poise.pieces",
     "Dials": "poise.pieces",
     "ENGINES": "poise.engines",
@@ -31,8 +32,11 @@ _WHERE = {
     "chart": "poise.reports.charts",
     "check_claims": "poise.reports.claims",
     "compare": "poise.comparisons",
+    "curve": "poise.curves",
+    "curve_chart": "poise.reports.curvecharts",
     "dial": "poise.dials",
     "dial_report": "poise.reports.dialpage",
+    "distinct_texts": "poise.curves",
     "dump": "poise.dumps",
     "grid": "poise.params",
     "latest_study": "poise.places",
@@ -52,6 +56,9 @@ if TYPE_CHECKING:
     from poise.comparisons import Comparison as Comparison
     from poise.comparisons import Comparisons as Comparisons
     from poise.comparisons import compare as compare
+    from poise.curves import Curve as Curve
+    from poise.curves import curve as curve
+    from poise.curves import distinct_texts as distinct_texts
     from poise.dials import dial as dial
     from poise.dials import plan_dial as plan_dial
     from poise.dumps import dump as dump
@@ -73,6 +80,7 @@ if TYPE_CHECKING:
     from poise.reports import report as report
     from poise.reports.charts import chart as chart
     from poise.reports.claims import check_claims as check_claims
+    from poise.reports.curvecharts import curve_chart as curve_chart
     from poise.reports.dialpage import dial_report as dial_report
     from poise.scores import Score as Score
     from poise.scores import score as score

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -273,6 +274,26 @@ def tile(found: Iterable[Found]) -> tuple[Piece, ...]:
             departs=departs, doubtful=f.doubtful,
         ))  # fmt: skip
     return tuple(pieces)
+
+
+def merged(dials: Sequence[Dial]) -> list[tuple[Span, tuple[Piece, ...]]]:
+    """The stretches on which none of several dials changes, with the piece of each.
+
+    Args:
+        dials: of one parameter over one range.
+
+    Returns:
+        Stretches that tile the range, from low to high.
+    """
+    cuts = sorted({p.span.low for d in dials for p in d.pieces} | {dials[0].pieces[-1].span.high})
+    found = []
+    at = [0] * len(dials)
+    for low, high in itertools.pairwise(cuts):
+        for i, d in enumerate(dials):
+            while d.pieces[at[i]].span.high <= low:
+                at[i] += 1
+        found.append((Span(low, high), tuple(d.pieces[at[i]] for i, d in enumerate(dials))))
+    return found
 
 
 def common_length(a: Sequence[int], b: Sequence[int]) -> int:

@@ -106,7 +106,8 @@ def _fixed(asked: Drawing) -> SamplingParams:
 
 
 def _options(asked: Drawing, lone: bool, page: bool) -> DialOptions:
-    options: DialOptions = {**options_of(asked, PAGE_DRAWS if page else 1), "forks": page}
+    options: DialOptions = {**options_of(asked, PAGE_DRAWS if page else 1)}
+    options["forks"] = page
     if lone and "max_tokens" not in options:
         options["max_tokens"] = MAX_TOKENS
     return options

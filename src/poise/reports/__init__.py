@@ -1,4 +1,4 @@
-"""A study on one self-contained page."""
+"""A study, or a dial, on one self-contained page."""
 
 from __future__ import annotations
 

@@ -22,14 +22,14 @@ def script() -> Markup:
 
     libraries = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     own = (resources.files("poise.reports") / "templates" / "page.js").read_text(encoding="utf-8")
-    return _raw_text(f"{libraries}\n{own}", "script")
+    return raw_text(f"{libraries}\n{own}", "script")
 
 
 @functools.cache
 def style() -> Markup:
     """The page's style sheet."""
     css = (resources.files("poise.reports") / "templates" / "page.css").read_text(encoding="utf-8")
-    return _raw_text(css, "style")
+    return raw_text(css, "style")
 
 
 def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
@@ -64,7 +64,8 @@ def _hash(content: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
-def _raw_text(content: str, element: str) -> Markup:
+def raw_text(content: str, element: str) -> Markup:
+    """The content of a script or style element, exactly as the browser will hash it."""
     # The browser hashes what it parsed: line ends as \n, and no end tag inside.
     content = content.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\\0")
     if element == "script":

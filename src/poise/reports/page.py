@@ -73,13 +73,13 @@ def report(study: Study, path: str | Path = "report.html") -> Path:
     PosixPath('report.html')
     """
     Study.given(study)
-    target = _checked(Path(path))
+    target = checked_target(Path(path))
     names = study.use_cases()
     if not names:
         raise StudyError("A report needs completions", "an empty study", "Draw some first: `poise sweep`")
     sections = [make_section(study, name, f"u{i}") for i, name in enumerate(names[:MAX_SECTIONS])]
     html = _render(study, sections, names[MAX_SECTIONS:])
-    _write(target, html)
+    write_page(target, html)
     return target
 
 
@@ -90,7 +90,7 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
     claims = [c for s in sections for c in s.claims]
     script, style = bundle.script(), bundle.style()
     return (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             title=summary.title(surveys, study.fingerprint),
@@ -120,7 +120,8 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
     )
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Templates whose every value is escaped, and made visible before."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("poise.reports"),
         autoescape=True,
@@ -162,7 +163,7 @@ def _uses(trials: Sequence[Trial]) -> list[ParameterUse]:
     return sorted(made, key=lambda u: (not u.use, not u.use.startswith("Varied")))
 
 
-def _checked(target: Path) -> Path:
+def checked_target(target: Path) -> Path:
     """A path that a file can have: found before any work."""
     if target.is_dir():
         raise UsageError("A report goes to a file", f"the folder '{target}'", "For example -o report.html")
@@ -171,7 +172,7 @@ def _checked(target: Path) -> Path:
     return target
 
 
-def _write(target: Path, html: str) -> None:
+def write_page(target: Path, html: str) -> None:
     """Replace the file in one step: a reader never sees half a page."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
