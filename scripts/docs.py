@@ -15,8 +15,9 @@ from scripts.floors import FLOORS
 import poise
 from poise.cli import COMMANDS, assemble, function_of
 from poise.cli.schemas import DOCUMENTS, Record
-from poise.dumps import COLUMNS
-from poise.params import DIALECTS, PARAMETERS, Parameter
+from poise.dumps import COLUMNS, CURVE_COLUMNS, PIECE_COLUMNS
+from poise.motions import motion
+from poise.params import DIALECTS, PARAMETERS, SamplingParams
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "poise"
@@ -33,6 +34,7 @@ def pages() -> Mapping[Path, str]:
         docs / "commands.md": commands(),
         docs / "json.md": json_fields(),
         docs / "dumps.md": dumps(),
+        docs / "dial-table.md": exactness(),
         ROOT / "README.md": readme(),
     }
 
@@ -144,16 +146,51 @@ def dumps() -> str:
     """docs/dumps.md from the columns of a dump."""
     lines = [GENERATED.format("src/poise/dumps.py"), "# Dumps", ""]
     lines += [
-        "`poise dump` writes one row per completion. JSON lines are exact; in CSV, lists are JSON in their cell, and a",
-        "text that a spreadsheet would take for a formula has an apostrophe in front.",
+        "`poise dump` writes one row per completion; `--what pieces` one per piece of every dial, `--what curves` one",
+        "per step of every curve. JSON lines are exact; in CSV, lists are JSON in their cell, and a text that a",
+        "spreadsheet would take for a formula has an apostrophe in front.",
         "",
         "```sh",
         "poise dump -o texts.csv",
         "```",
-        "",
     ]
-    rows = [(f"`{name}`", column.kind, column.meaning) for name, column in COLUMNS.items()]
-    return "\n".join([*lines, *_table(("column", "type", "meaning"), rows)]) + "\n"
+    of_dials = {"Pieces": PIECE_COLUMNS, "Curves": CURVE_COLUMNS}
+    for title, columns in {"Completions": COLUMNS, **of_dials}.items():
+        rows = [(f"`{name}`", column.kind, column.meaning) for name, column in columns.items()]
+        lines += ["", f"## {title}", "", *_table(("column", "type", "meaning"), rows)]
+    return "\n".join(lines) + "\n"
+
+
+def exactness() -> str:
+    """docs/dial-table.md: which parameter can be dialled beside which, from `motions`."""
+    lines = [GENERATED.format("src/poise/motions.py"), "# What can be dialled", ""]
+    lines += [
+        "A row for each parameter that moves, and each that is on beside it. Exact dials need nothing else; the others",
+        "need `--resolution`: the range is halved down to it, and only proved stretches count as known.",
+        "At temperature 0 no truncation cuts, so every penalty is exact there.",
+    ]
+    for dialect in DIALECTS:
+        lines += ["", f"## In the order of {dialect}", ""]
+        rows = [
+            (
+                f"`{moving}`",
+                f"`{beside}`" if beside else "nothing",
+                "exact" if m.exact else "**in part**",
+                m.kind,
+                m.why,
+            )
+            for moving in PARAMETERS
+            for beside in ("", *(n for n in PARAMETERS if n != moving))
+            for m in [motion(moving, SamplingParams.model_validate({**_beside(beside), "dialect": dialect}))]
+        ]
+        lines += _table(("moves", "beside", "dial", "mechanism", "why"), rows)
+    return "\n".join(lines) + "\n"
+
+
+def _beside(name: str) -> dict[str, float]:
+    """One other parameter, on."""
+    middle = {"temperature": 0.7, "top_k": 40, "min_p": 0.05, "repetition_penalty": 1.2}
+    return {name: middle.get(name, 0.5)} if name else {}
 
 
 def readme() -> str:

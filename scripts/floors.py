@@ -15,15 +15,18 @@ class Floor(NamedTuple):
 # From the top down. A new file gets its place here; a test compares.
 FLOORS = (
     Floor("the face", ("cli",)),
-    Floor("the page", ("reports",)),
+    Floor("the page, the table", ("reports", "dumps")),
     Floor("what may be concluded", ("comparisons", "curves")),
     Floor("draw everything, measure everything", ("sweeps", "dials", "whys", "measurements", "scores")),
     Floor("along the range", ("partings", "forecasts")),
-    Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches", "dumps")),
+    Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches")),
     Floor("draw and keep", ("sampler", "contests", "numerics", "study", "usecases", "models")),
     Floor("what dials keep", ("shelf",)),
     Floor("who draws, what was drawn", ("sessions", "ledger", "trials")),
-    Floor("the law at speed, the file, the words", ("steps", "draws", "codec", "database", "tables", "pieces", "forks")),
+    Floor(
+        "the law at speed, the file, the words",
+        ("steps", "draws", "codec", "database", "tables", "tabular", "pieces", "forks"),
+    ),
     Floor("the law, the records", ("law", "records", "motions")),
     Floor("parameters, noise, numbers", ("params", "noise", "stats", "texts", "schema", "places", "spans", "bands")),
     Floor("the ground", ("errors", "escapes")),

@@ -12,6 +12,7 @@ from poise.cli.schemas import DOCUMENTS
 PROMISED = {
     "generate": {"completions": {"prompt", "draw", "seed", "params", "text", "token_ids", "finish_reason"}},
     "sweep": {"study": None, "trials": {"use_case", "params", "n"}, "drawn": None, "reused": None, "rows": None},
+    "dial": {"dials": {"prompt", "draw", "seed", "parameter", "low", "high", "exact_share", "pieces"}},
     "measure": {"rows": {"use_case", "params", "metric", "unit", "n", "n_prompts", "scope", "mean", "low", "high"}},
     "compare": {
         "rows": {
@@ -31,6 +32,8 @@ JSON_COMMANDS = {
     "usecase list": ["usecase", "list"],
     "usecase show": ["usecase", "show", "creative-story"],
     "usecase new": ["usecase", "new", "new.yaml"],
+    "dial": ["dial", "fake", "hello", "--temperature", "0..1", "--draws", "2", "--max-tokens", "8"],
+    "dial --dry-run": ["dial", "fake", "hello", "--temperature", "0..1", "--dry-run"],
     "sweep --dry-run": [*SWEEP, "--dry-run"],
     "generate --dry-run": ["generate", "fake", "hello", "--dry-run"],
 }

@@ -18,11 +18,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poise.dumps import COLUMNS, FORMULA_STARTS, MARK, _cell, dump
+from poise.dumps import COLUMNS, FORMULA_STARTS, MARK, dump
 from poise.errors import StoreError, UsageError
 from poise.params import SamplingParams
 from poise.records import Completion, Fingerprint, Message, Prompt, Request
 from poise.study import Study
+from poise.tabular import _cell
 
 MODEL = Fingerprint("toy", "w", "t", "c", "float32", "stock")
 HOSTILE = '=cmd|"/c calc"!A1\x00\x1b[31m\r\n,\u202e\u2028\ud800é😀'

@@ -36,7 +36,7 @@ HEAVY = {
     "jinja2": ("reports/", "engines/codecs.py"),  # a chat template is a Jinja template
     "sqlite3": ("database.py",),
     "wordllama": ("metrics/vectors.py",),
-    "pyarrow": ("dumps.py",),
+    "pyarrow": ("tabular.py",),
 }
 IMPORTED_AS = {"pyyaml": "yaml", "vl_convert_python": "vl_convert"}
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}

@@ -33,7 +33,7 @@ _WHERE = {
     "check_claims": "poise.reports.claims",
     "compare": "poise.comparisons",
     "curve": "poise.curves",
-    "curve_chart": "poise.reports.curvecharts",
+    "curve_chart": "poise.reports.charts",
     "dial": "poise.dials",
     "dial_report": "poise.reports.dialpage",
     "distinct_texts": "poise.curves",
@@ -79,8 +79,8 @@ if TYPE_CHECKING:
     from poise.records import Prompt as Prompt
     from poise.reports import report as report
     from poise.reports.charts import chart as chart
+    from poise.reports.charts import curve_chart as curve_chart
     from poise.reports.claims import check_claims as check_claims
-    from poise.reports.curvecharts import curve_chart as curve_chart
     from poise.reports.dialpage import dial_report as dial_report
     from poise.scores import Score as Score
     from poise.scores import score as score

@@ -54,21 +54,24 @@ def simultaneous(
     variance = (spread**2).sum(axis=0)
     count, freedom = float(sum(sizes)), min(sizes) - 1
     q = max(LEAST, _quantile(spread, variance + 1e-4 * max(float(variance.mean()), 1e-300), confidence, freedom, seed))
-    low, high = bounds
-    if low is not None and high is not None:
-        extra = q * q / 2
-        center = (count * mean + extra * (low + high)) / (count + 2 * extra)
-        squares = variance * count * count + count * (mean - center) ** 2
-        squares = squares + extra * ((low - center) ** 2 + (high - center) ** 2)
-        error = np.sqrt(squares) / (count + 2 * extra)
-        return Band(np.clip(center - q * error, low, high), np.clip(center + q * error, low, high))
+    if bounds[0] is not None and bounds[1] is not None:
+        return _bounded(mean, variance, count, (bounds[0], bounds[1]), q)
     pooled = POOLED / count * float(variance.mean())
     error = np.sqrt(variance + pooled)
     down, up = _skewed(strata, pooled, confidence, seed)
-    return Band(
-        np.maximum(mean - max(q, down) * error, -np.inf if low is None else low),
-        np.minimum(mean + max(q, up) * error, np.inf if high is None else high),
-    )
+    low, high = (-np.inf if bounds[0] is None else bounds[0]), (np.inf if bounds[1] is None else bounds[1])
+    return Band(np.maximum(mean - max(q, down) * error, low), np.minimum(mean + max(q, up) * error, high))
+
+
+def _bounded(mean: Floats, variance: Floats, count: float, bounds: tuple[float, float], q: float) -> Band:
+    """The band between two bounds, with q²/2 imagined curves at either."""
+    low, high = bounds
+    extra = q * q / 2
+    center = (count * mean + extra * (low + high)) / (count + 2 * extra)
+    squares = variance * count * count + count * (mean - center) ** 2
+    squares = squares + extra * ((low - center) ** 2 + (high - center) ** 2)
+    error = np.sqrt(squares) / (count + 2 * extra)
+    return Band(np.clip(center - q * error, low, high), np.clip(center + q * error, low, high))
 
 
 def _skewed(strata: list[Floats], pooled: float, confidence: float, seed: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Curves: a metric along a dial, exact at every value, with a band."""
+"""Curves: a metric along a dial, with a band."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Iterable
@@ -168,7 +169,7 @@ def dial(
         prompts: texts, prompts and use cases, one or several.
         parameter, low, high: which one moves, and its range, both ends in it; inf is the whole vocabulary for top_k.
         params: the other parameters; None for none.
-        study: where to keep the pieces; None for one of its own per model and prompts.
+        study: where to keep the pieces; None for one per model and prompts.
         progress: told the share of the work that is done.
         **how: see `DialOptions`.
 
@@ -176,19 +177,16 @@ def dial(
         A dial per prompt and draw; a lone one is read without an index: `dial.at(0.73).text`.
 
     Raises:
-        UsageError: what cannot be dialled, and why; a budget too small for one text; a study of another model.
-        ParameterError: an unknown parameter, a value out of range.
-        EngineError, StoreError: the model failed; the study cannot be written.
+        UsageError, ParameterError: what cannot be dialled, and why; a budget too small for one text.
+        EngineError, StoreError, StudyError: the model failed; the study cannot be written, or is another model's.
 
     Source: docs/method.md.
     """
     ready = _prepare(engine, prompts, (parameter, low, high), params or SamplingParams(), how)
-    held = study if isinstance(study, Study) else Study.open(study or asks.default_study(engine, ready.asks))
-    try:
+    if isinstance(study, Study):
+        return _dial(study, ready, parameter, progress)
+    with Study.open(study or asks.default_study(engine, ready.asks)) as held:
         return _dial(held, ready, parameter, progress)
-    finally:
-        if held is not study:
-            held.close()
 
 
 def _dial(
@@ -198,7 +196,7 @@ def _dial(
     progress: Progress | None,
 ) -> Dials:
     engine = ready.engine
-    for note in study.bind(engine.fingerprint):
+    for note in study.bind(engine.fingerprint, latest=False):
         warnings.warn(note, stacklevel=4)
     low, high = ready.span.low.value, ready.span.high.value
     found: list[list[Found]] = []
@@ -211,14 +209,9 @@ def _dial(
     ]
     expected = _expected(ready, parameter) if any(s.spans for s in strands) else None
     tally, start = Tally(), time.perf_counter()
-
-    def keep(parting: Parting) -> None:
-        fork = fork_of(parting)
-        study.add_fork(parting.node.request, parameter, fork.prefix, fork.span, fork.to_json())
-
     for strand, piece in grow(
         engine, strands, parameter, ready.how, budget=ready.budget, tally=tally,
-        watch=keep if ready.forks else None, progress=progress,
+        watch=functools.partial(_keep_fork, study, parameter) if ready.forks else None, progress=progress,
     ):  # fmt: skip
         began = time.perf_counter()
         if piece.completion is not None:
@@ -234,6 +227,11 @@ def _dial(
         seconds=time.perf_counter() - start, parts=tuple(tally.seconds.items()),
     )  # fmt: skip
     return Dials(dials, cost, ready.notes)
+
+
+def _keep_fork(study: Study, parameter: str, parting: Parting) -> None:
+    fork = fork_of(parting)
+    study.add_fork(parting.node.request, parameter, fork.prefix, fork.span, fork.to_json())
 
 
 def _held(study: Study, request: Request, parameter: str, span: Span) -> list[Found]:

@@ -1,42 +1,27 @@
-"""A study's completions as JSON lines, CSV or Parquet."""
+"""A study's completions, pieces and curves as JSON lines, CSV or Parquet."""
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
-import json
 import math
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Literal
 
-from poise.errors import StoreError, UsageError
+from poise.curves import curve
+from poise.errors import StudyError, UsageError
+from poise.metrics.metric import Metric
 from poise.params import PARAMETERS, SamplingParams
-from poise.records import Completion
+from poise.pieces import Dial, Piece
+from poise.records import Completion, Request
 from poise.study import Study
+from poise.tabular import FORMULA_STARTS as FORMULA_STARTS
+from poise.tabular import MARK as MARK
+from poise.tabular import Column, Columns, Format, Record, write_rows
 
-Format = Literal["jsonl", "csv", "parquet"]
-Kind = Literal["text", "texts", "integer", "integers", "number", "numbers", "messages"]
-Record = dict[str, Any]  # one completion, by column
+What = Literal["completions", "pieces", "curves"]
 
-# What a spreadsheet takes for a formula, or skips on its way to one; the mark goes in front.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "'")
-MARK = "'"
-_BATCH = 2_000  # rows of Parquet written at once
-
-
-class Column(NamedTuple):
-    """A column of a dump: its type, and what it holds."""
-
-    kind: Kind
-    meaning: str
-
-
-COLUMNS: Mapping[str, Column] = {
+COLUMNS: Columns = {
     "model": Column("text", "the model's name, as it was first written"),
     "use_case": Column("text", 'name of the use case; "prompt" for prompts without one'),
     "prompt_index": Column("integer", "position of the prompt in its use case, from 0"),
@@ -62,35 +47,86 @@ COLUMNS: Mapping[str, Column] = {
     "logprobs": Column("numbers", "ln p of each token under the model itself, nats"),
     "finish_reason": Column("text", "eos, stop (a stop string) or length (max_tokens)"),
 }
+_OF_PROMPT = (
+    "model", "use_case", "prompt_index", "prompt", "messages", "answers", "reference", "setting", *PARAMETERS,
+    "dialect", "seed", "draw", "max_tokens", "min_tokens", "stop",
+)  # fmt: skip
+_OF_TEXT = ("text", "thinking", "token_ids", "logprobs", "finish_reason")
+PIECE_COLUMNS: Columns = {
+    **{name: COLUMNS[name] for name in _OF_PROMPT},
+    "parameter": Column("text", "the one that moves; its own column is null"),
+    "range_low": Column("number", "low end of the dial's range"),
+    "range_high": Column("number", "high end of the dial's range"),
+    "low": Column("number", "low end of the piece"),
+    "high": Column("number", "high end of the piece"),
+    "low_closed": Column("integer", "1: low belongs to the piece; 0: it does not"),
+    "high_closed": Column("integer", "1: high belongs to the piece; 0: it does not"),
+    "parent": Column("integer", "number of the piece that it departs from, from 0; null for the first"),
+    "departs": Column("integer", "tokens in common with that piece"),
+    "doubtful": Column("integers", "positions of tokens that another machine may decide otherwise"),
+    **{name: COLUMNS[name] for name in _OF_TEXT},
+}
+CURVE_COLUMNS: Columns = {
+    "model": COLUMNS["model"],
+    "use_case": COLUMNS["use_case"],
+    "setting": Column("text", "the parameters that stay"),
+    "parameter": Column("text", "the one that moves"),
+    "metric": Column("text", "name of the metric"),
+    "unit": Column("text", "of mean, band_low and band_high"),
+    "low": Column("number", "low end of the stretch"),
+    "high": Column("number", "high end of the stretch"),
+    "low_closed": Column("integer", "1: low belongs to the stretch; 0: it does not"),
+    "high_closed": Column("integer", "1: high belongs to the stretch; 0: it does not"),
+    "mean": Column("number", "mean of the prompts' means; null where a text is not known"),
+    "band_low": Column("number", "low end of the simultaneous 95 % band; null without one"),
+    "band_high": Column("number", "high end of the simultaneous 95 % band; null without one"),
+    "n_prompts": Column("integer", "prompts"),
+    "n_draws": Column("integer", "dials"),
+    "scope": Column("text", "use_case: the band speaks of prompts like these; prompt: of these only"),
+    "note": Column("text", "why there is no band, else empty"),
+}
 
 
-def dump(study: Study, format: Format, path: str | Path | None = None, *, everything: bool = True) -> int:
-    """Write a study's completions as a table, one row each; `COLUMNS` says what the columns hold.
-
-    JSON lines are pure ASCII and exact. Parquet and CSV are UTF-8, in which a lone surrogate becomes U+FFFD.
-    CSV alone changes texts, so that a spreadsheet computes none of them: one that starts with any of
-    `FORMULA_STARTS` gets an apostrophe in front (taking one leading apostrophe away restores it); lists are
-    JSON in their cell. The file appears whole or not at all.
+def dump(
+    study: Study,
+    format: Format,
+    path: str | Path | None = None,
+    *,
+    everything: bool = True,
+    what: What = "completions",
+    metrics: Sequence[str | Metric] = ("loop_rate", "nll"),
+) -> int:
+    """Write what a study holds as a table; `COLUMNS`, `PIECE_COLUMNS`, `CURVE_COLUMNS` say what its columns hold.
 
     Args:
         study: the study.
-        format: ``jsonl``, ``csv`` or ``parquet``.
+        format: ``jsonl``, ``csv`` or ``parquet``; see `tabular.write_rows` for what each keeps.
         path: the file to write or replace; None or "-" for standard output.
-        everything: also what earlier askings drew: prompts that left a use case, other limits; False leaves it out.
+        everything: also completions that earlier askings drew: prompts that left a use case, other limits.
+        what: ``completions``; ``pieces`` of its dials; ``curves``: metrics along its dials, with their bands.
+        metrics: of the curves.
 
     Returns:
-        How many completions were written.
+        How many rows were written.
 
     Raises:
-        UsageError: an unknown format, a folder, the study itself.
+        UsageError: an unknown format or kind, a folder, the study itself.
+        MetricError: an unknown metric.
+        StudyError: no dials to write.
         StoreError: the file cannot be written.
     """
     Study.given(study)
-    if format not in _WRITERS:
-        raise UsageError(f"A dump's format is one of {', '.join(_WRITERS)}", repr(format), "Take jsonl for all of it")
-    records = _records(study, everything)
-    with _target(study, None if path in (None, "-") else Path(str(path)), format) as stream:
-        return _WRITERS[format](records, stream)
+    target = None if path in (None, "-") else Path(str(path))
+    if what == "completions":
+        return write_rows(COLUMNS, _records(study, everything), format, target, study.path)
+    if what not in ("pieces", "curves"):
+        raise UsageError("A dump holds completions, pieces or curves", repr(what), "Leave it out for completions")
+    dials = study.dials()
+    if not dials:
+        raise StudyError(f"{what.capitalize()} need a dial", "a study without any", "`poise dial` makes one")
+    if what == "pieces":
+        return write_rows(PIECE_COLUMNS, _pieces(study, dials), format, target, study.path)
+    return write_rows(CURVE_COLUMNS, list(_curves(study, dials, metrics)), format, target, study.path)
 
 
 def _records(study: Study, everything: bool) -> Iterator[Record]:
@@ -103,7 +139,7 @@ def _records(study: Study, everything: bool) -> Iterator[Record]:
         for completion in of_trial:
             places = seen.setdefault(completion.request.prompt.use_case, {})
             index = places.setdefault(completion.request.prompt_ids, len(places))
-            yield {"model": model, "prompt_index": index, **law, **_record(completion)}
+            yield {"model": model, "prompt_index": index, **law, **_asked(completion.request), **_said(completion)}
 
 
 def _law(params: SamplingParams, names: list[str]) -> Record:
@@ -112,8 +148,8 @@ def _law(params: SamplingParams, names: list[str]) -> Record:
     return {"setting": params.label, "names": names, **values, "dialect": params.dialect}
 
 
-def _record(completion: Completion) -> Record:
-    request, prompt = completion.request, completion.request.prompt
+def _asked(request: Request) -> Record:
+    prompt = request.prompt
     return {
         "use_case": prompt.use_case,
         "prompt": prompt.shown,
@@ -125,6 +161,11 @@ def _record(completion: Completion) -> Record:
         "max_tokens": request.max_tokens,
         "min_tokens": request.min_tokens,
         "stop": list(request.stop),
+    }
+
+
+def _said(completion: Completion) -> Record:
+    return {
         "text": completion.text,
         "thinking": completion.thinking,
         "token_ids": list(completion.token_ids),
@@ -133,118 +174,43 @@ def _record(completion: Completion) -> Record:
     }
 
 
-def _write_jsonl(records: Iterable[Record], stream: BinaryIO) -> int:
-    n = 0
-    for record in records:
-        line = json.dumps({name: record[name] for name in COLUMNS}, allow_nan=False)
-        stream.write(line.encode("ascii") + b"\n")
-        n += 1
-    return n
+def _pieces(study: Study, dials: Sequence[Dial]) -> Iterator[Record]:
+    seen: dict[str, dict[tuple[int, ...], int]] = {}
+    for dial in dials:
+        request = dial.request
+        places = seen.setdefault(request.prompt.use_case, {})
+        index = places.setdefault(request.prompt_ids, len(places))
+        common = {
+            "model": study.fingerprint.model, "prompt_index": index, **_law(request.params, []), **_asked(request),
+            "parameter": dial.parameter, "range_low": dial.low, "range_high": dial.high,
+        }  # fmt: skip
+        for piece in dial.pieces:
+            yield {**common, **_piece(piece)}
 
 
-def _write_csv(records: Iterable[Record], stream: BinaryIO) -> int:
-    n = 0
-    line = io.StringIO(newline="")
-    writer = csv.writer(line)
-    writer.writerow(COLUMNS)
-    for record in records:
-        writer.writerow([_cell(record[name], column.kind) for name, column in COLUMNS.items()])
-        stream.write(line.getvalue().encode())
-        line.seek(0)
-        line.truncate()
-        n += 1
-    stream.write(line.getvalue().encode())  # the header, where there was no row
-    return n
+def _piece(piece: Piece) -> Record:
+    nothing: Record = dict.fromkeys(_OF_TEXT)
+    said = {**nothing, "token_ids": list(piece.prefix)} if piece.completion is None else _said(piece.completion)
+    return {
+        "low": piece.low, "high": piece.high, "low_closed": int(piece.low_closed),
+        "high_closed": int(piece.high_closed), "parent": piece.parent, "departs": piece.departs,
+        "doubtful": list(piece.doubtful), **said,
+    }  # fmt: skip
 
 
-def _cell(value: Any, kind: Kind) -> str | int | float | None:
-    if kind in ("integer", "number") or value is None:
-        return value  # type: ignore[no-any-return]
-    if kind != "text":
-        return json.dumps(value, allow_nan=False)
-    text = _valid(value)
-    return MARK + text if text.startswith(FORMULA_STARTS) else text
-
-
-def _write_parquet(records: Iterable[Record], stream: BinaryIO) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    types = {
-        "text": pa.string(),
-        "texts": pa.list_(pa.string()),
-        "integer": pa.int64(),
-        "integers": pa.list_(pa.int32()),
-        "number": pa.float64(),
-        "numbers": pa.list_(pa.float64()),
-        "messages": pa.list_(message),
-    }
-    fields = [pa.field(n, types[c.kind], metadata={"meaning": c.meaning}) for n, c in COLUMNS.items()]
-    table = pa.schema(fields)
-    waiting, n = iter(records), 0
-    with pq.ParquetWriter(stream, table, compression="zstd") as writer:
-        while batch := list(itertools.islice(waiting, _BATCH)):
-            writer.write_table(pa.Table.from_pylist([_all_valid(r) for r in batch], schema=table))
-            n += len(batch)
-    return n
-
-
-_WRITERS: Mapping[str, Callable[[Iterable[Record], BinaryIO], int]] = {
-    "jsonl": _write_jsonl,
-    "csv": _write_csv,
-    "parquet": _write_parquet,
-}
-
-
-def _valid(text: str) -> str:
-    """The text as UTF-8 can hold it."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not text.isascii() else text
-
-
-def _all_valid(value: Any) -> Any:
-    if isinstance(value, str):
-        return _valid(value)
-    if isinstance(value, dict):
-        return {name: _all_valid(v) for name, v in value.items()}
-    if isinstance(value, list) and value and not isinstance(value[0], (int, float)):
-        return [_all_valid(v) for v in value]
-    return value
-
-
-@contextmanager
-def _target(study: Study, path: Path | None, format: str) -> Iterator[BinaryIO]:
-    """Where to write: standard output, or a file that takes its name once it is whole."""
-    if path is None:
-        stream = _stdout(format)
-        try:
-            yield stream
-            stream.flush()
-        except BrokenPipeError:
-            raise  # a reader who has seen enough is no fault
-        except OSError as error:
-            said = error.strerror or str(error)
-            raise StoreError("Standard output must have room", said, "Free some space, or name a file") from error
-        return
-    path = path.resolve()
-    if path.is_dir() or (path.parent == study.path.resolve().parent and path.name.startswith(study.path.name)):
-        raise UsageError("A dump goes to a file other than the study's", str(path), "Name another file")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part") if path.is_file() or not path.exists() else path
-    try:
-        with part.open("wb") as stream:
-            yield stream
-        if part != path:
-            part.replace(path)
-    except OSError as error:
-        raise StoreError("The dump's folder must be there and have room", str(error), "Name another file") from error
-    finally:
-        if part != path:
-            part.unlink(missing_ok=True)
-
-
-def _stdout(format: str) -> BinaryIO:
-    stream: BinaryIO | None = getattr(sys.stdout, "buffer", None)
-    if stream is None or (format == "parquet" and sys.stdout.isatty()):
-        raise UsageError(f"Standard output takes no {format} here", "no path", "Name a file")
-    sys.stdout.flush()
-    return stream
+def _curves(study: Study, dials: Sequence[Dial], metrics: Sequence[str | Metric]) -> Iterator[Record]:
+    """A row per step of each curve: dials of one use case, one parameter and range, and the same other settings."""
+    groups: dict[tuple[object, ...], list[Dial]] = {}
+    for d in dials:
+        groups.setdefault((d.prompt.use_case, d.parameter, d.low, d.high, d.request.params), []).append(d)
+    for found, metric in itertools.product(groups.values(), metrics):
+        first, c = found[0], curve(found, metric)
+        for step in c.steps:
+            yield {
+                "model": study.fingerprint.model, "use_case": first.prompt.use_case,
+                "setting": first.request.params.label, "parameter": c.parameter, "metric": c.metric, "unit": c.unit,
+                "low": step.span.low.value, "high": step.span.high.value, "low_closed": int(not step.span.low.after),
+                "high_closed": int(step.span.high.after), "mean": step.mean, "band_low": step.low,
+                "band_high": step.high, "n_prompts": c.n_prompts, "n_draws": c.n_draws, "scope": c.scope,
+                "note": c.note,
+            }  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.contests import Step
-from poise.contests.moment import TINY
+from poise.contests.moment import TINY, Values
 from poise.law import History
 from poise.motions import motion
 from poise.params import PARAMETERS, SamplingParams
@@ -87,12 +87,24 @@ def changes(step: Step, span: Span) -> float:
     if low >= span.high.value:
         return 0.0
     values = np.linspace(low, span.high.value, VALUES)
-    return float(np.trapezoid([_rate(step, float(v)) for v in values], values))
+    rows = step.under([step.at(float(v)) for v in values])
+    found = float(np.trapezoid([_rate(step, float(v), row) for v, row in zip(values, rows, strict=True)], values))
+    return found + (_entries(values, rows) if stage == "temperature" else 0.0)
 
 
-def _rate(step: Step, value: float) -> float:
+def _entries(values: Floats, rows: Sequence[Values]) -> float:
+    """Who enters a growing set wins at once with its probability there: Σ p_i(T_i)."""
+    total = 0.0
+    for value, before, row in zip(values[1:], rows, rows[1:], strict=False):
+        new = np.isfinite(row) & ~np.isfinite(before)
+        if new.any():
+            p = np.exp((row.astype(np.float64) - float(row.max())) / value)
+            total += float(p[new].sum() / p.sum())
+    return total
+
+
+def _rate(step: Step, value: float, left: Values) -> float:
     """½ Σ p_i p_j |r_i - r_j|, with r the derivative of a token's score over the temperature."""
-    [left] = step.under([step.at(value)])
     kept = np.flatnonzero(np.isfinite(left))
     logits = left[kept].astype(np.float64)
     heat = value if step.parameter == "temperature" else step.temperature

@@ -160,11 +160,12 @@ class Study(Shelf):
             return []
         return [f"The study was drawn under other circumstances: {'; '.join(changed)}. What it holds is kept."]
 
-    def bind(self, fingerprint: Fingerprint) -> list[str]:
+    def bind(self, fingerprint: Fingerprint, *, latest: bool = True) -> list[str]:
         """Give the study to an engine, or make sure that it has it already.
 
         Args:
             fingerprint: of the engine that is about to draw.
+            latest: whether commands that name no study are to read this one.
 
         Returns:
             Warnings, for example where the circumstances changed: what was drawn is kept.
@@ -184,7 +185,7 @@ class Study(Shelf):
             provenance = self._db.rows(newest)[0][0]
         self._fingerprint, self._provenance = fingerprint, provenance
         self._keys = codec.RequestKeys(fingerprint)
-        return [*warnings, *filter(None, [places.remember_latest(self.path)])]
+        return [*warnings, *filter(None, [places.remember_latest(self.path)] if latest else [])]
 
     def expect(self, requests: Iterable[Request], whole: Collection[str] = ()) -> list[str]:
         """Note what is about to be asked; reading follows it, in this order.

@@ -6,7 +6,7 @@ import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -54,16 +54,11 @@ def dial(
 
     One parameter is a range, --temperature 0..1.5; the others stay. The same command resumes.
     """
-    if (prompt is None) == (not files):
-        given = "both" if files else "neither"
-        raise UsageError("A dial takes a prompt or use cases (-f)", given, 'For example: poise dial smollm2 "Hello"')
     parameter, low, high = _moving(asked)
     params = _fixed(asked)
-    if page is not None:
-        _check_page(Path(page))
+    _check_given(prompt, files, page)
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
-    engine = load(model, asked)
-    options = _options(asked, prompt is not None, page is not None)
+    engine, options = load(model, asked), _options(asked, prompt is not None, page is not None)
     options["max_rows"], options["resolution"], options["max_texts"] = max_rows, resolution, max_texts
     plan = poise.plan_dial(engine, prompts, parameter, low, high, params=params, study=asked.study, **options)
     if asked.dry_run:
@@ -81,9 +76,16 @@ def dial(
     _show(dials, plan)
     if written is not None:
         show(f"\n{written}: move the {parameter} there; one file, opens without a network")
-    asks = shlex.quote(prompt) if prompt is not None else " ".join(f"-f {shlex.quote(f)}" for f in files)
-    following = f"poise dial {shlex.quote(model)} {asks} {flag(parameter)} {low:g}..{high:g} --report dial.html"
-    show(f"\nNext: {following}{again(asked)}" if page is None else "\nNext: poise dump --what pieces -o pieces.csv")
+        show(f"\nNext: poise dump --what pieces --study {shlex.quote(str(plan.study))} -o pieces.csv")
+        return
+    words = [model, prompt] if prompt is not None else [model, *(w for f in files for w in ("-f", f))]
+    show(f"\nNext: poise dial {shlex.join(words)}{_moving_flags(plan)} --report dial.html{again(asked)}")
+
+
+def _moving_flags(plan: DialPlan) -> str:
+    """The parameters as flags, each with a space in front."""
+    kept = "".join(f" {flag(name)} {value:g}" for name, value in plan.params.active().items())
+    return f" {flag(plan.parameter)} {plan.low:g}..{plan.high:g}{kept}"
 
 
 def _moving(asked: Drawing) -> tuple[str, float, float]:
@@ -106,16 +108,19 @@ def _fixed(asked: Drawing) -> SamplingParams:
 
 
 def _options(asked: Drawing, lone: bool, page: bool) -> DialOptions:
-    options: DialOptions = {**options_of(asked, PAGE_DRAWS if page else 1)}
+    options = cast("DialOptions", options_of(asked, PAGE_DRAWS if page else 1))
     options["forks"] = page
     if lone and "max_tokens" not in options:
         options["max_tokens"] = MAX_TOKENS
     return options
 
 
-def _check_page(target: Path) -> None:
-    if target.is_dir() or not target.parent.is_dir():
-        raise UsageError("A page goes to a file in a folder that is there", str(target), "For example --report d.html")
+def _check_given(prompt: str | None, files: list[str], page: str | None) -> None:
+    if (prompt is None) == (not files):
+        given = "both" if files else "neither"
+        raise UsageError("A dial takes a prompt or use cases (-f)", given, 'For example: poise dial smollm2 "Hello"')
+    if page is not None and (Path(page).is_dir() or not Path(page).parent.is_dir()):
+        raise UsageError("A page goes to a file in a folder that is there", page, "For example --report dial.html")
 
 
 def _dialled(engine: Engine, prompts: Sequence[Given], plan: DialPlan, options: DialOptions) -> Dials:

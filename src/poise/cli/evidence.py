@@ -7,7 +7,7 @@ import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 
@@ -24,6 +24,7 @@ MetricFlag = Annotated[list[str], typer.Option("--metric", "-m", help="A metric,
 UseCaseFlag = Annotated[str | None, typer.Option("--use-case", help="One use case of the study. Default: all.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else to stdout; see docs/json.md.")]
 Format = Literal["jsonl", "csv", "parquet"]
+What = Literal["completions", "pieces", "curves"]
 
 
 @contextlib.contextmanager
@@ -102,11 +103,15 @@ def dump(
     format: Annotated[
         str | None, typer.Option("--format", help="jsonl, csv or parquet. Default: by the file's name, else jsonl.")
     ] = None,
+    what: Annotated[str, typer.Option("--what", help="completions, pieces (of dials) or curves.")] = "completions",
+    metrics: MetricFlag = [],  # noqa: B006  Typer copies it
     study: StudyFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write every completion as JSONL, CSV or Parquet."""
+    """Write every completion, piece or curve as JSONL, CSV or Parquet."""
     output = None if output == "-" else output
+    kind = _what(what, metrics)
+    asked: dict[str, Any] = {"metrics": metrics} if metrics else {}
     if output is not None and Path(output).is_dir():
         raise UsageError("A dump goes to a file", f"the folder '{output}'" if output else "''", "Add -o texts.jsonl")
     chosen = _format(output, format)
@@ -115,14 +120,22 @@ def dump(
         raise UsageError(f"{needs} needs a file for the data", "none", f"Add -o texts.{chosen}")
     with reading(study, judging=False) as opened:
         if output is None:
-            poise.dump(opened, chosen)
+            poise.dump(opened, chosen, what=kind, **asked)
             return
-        n = poise.dump(opened, chosen, Path(output))
+        n = poise.dump(opened, chosen, Path(output), what=kind, **asked)
         if as_json:
             record = Dumped(study=str(opened.path), format=chosen, path=os.path.abspath(output), n=n)
             show_json(record)
             return
-    show(f"{output}  ({n:,} completions)\n\nNext: poise measure{naming(study)}")
+    show(f"{output}  ({n:,} {'steps of curves' if kind == 'curves' else kind})\n\nNext: poise measure{naming(study)}")
+
+
+def _what(said: str, metrics: list[str]) -> What:
+    if said not in get_args(What):
+        raise UsageError(f"--what is one of {', '.join(get_args(What))}", repr(said), "Leave it out for completions")
+    if metrics and said != "curves":
+        raise UsageError("--metric chooses what curves show", f"--what {said}", "Add --what curves")
+    return cast("What", said)
 
 
 def _format(output: str | None, given: str | None) -> Format:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from poise.curves import Curve
 from poise.errors import MetricError, UsageError
 from poise.measurements import Measurement, measure
 from poise.reports.axes import Axis, find_axis, in_order
@@ -282,3 +283,28 @@ def _config(palette: Palette) -> Spec:
         "axisY": {"domain": False, "ticks": False},
         "legend": {"labelColor": palette.soft, "labelFontSize": 11, "symbolStrokeWidth": 2},
     }  # fmt: skip
+
+
+def curve_chart(curve: Curve) -> Any:
+    """A step chart of a curve with its simultaneous band.
+
+    Args:
+        curve: from `poise.curve` or `poise.distinct_texts`.
+
+    Returns:
+        An Altair chart; a notebook shows it, `.save("curve.svg")` writes it, also as .png, .pdf and .html.
+    """
+    data = alt.InlineData(values=_curve_points(curve))
+    title = curve.metric.replace("_", " ") + f" ({curve.unit})"
+    x = alt.X("value:Q", title=curve.parameter, scale=alt.Scale(domain=[curve.low, curve.high], nice=False))
+    base = alt.Chart(data)
+    band = base.mark_area(interpolate="step-after", opacity=0.2).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
+    line = base.mark_line(interpolate="step-after", strokeWidth=1.5).encode(x=x, y=alt.Y("mean:Q", title=title))
+    said = f"{curve.n_prompts} prompts, {curve.n_draws} dials" + (f". {curve.note}" if curve.note else "; 95 % band")
+    layers = [line] if curve.note else [band, line]
+    return alt.layer(*layers).properties(width=560, height=260, title=alt.TitleParams(title, subtitle=said))
+
+
+def _curve_points(curve: Curve) -> list[dict[str, Any]]:
+    rows = [{"value": s.span.low.value, "mean": s.mean, "low": s.low, "high": s.high} for s in curve.steps]
+    return [*rows, {**rows[-1], "value": curve.high}]

@@ -80,7 +80,7 @@ def _draw(dial: Dial, names: dict[tuple[int, ...], int], decode: Decode) -> Reco
     pieces: list[list[Any]] = []
     before = ""
     for i, piece in enumerate(dial.pieces):
-        text = visible(decode(piece.prefix) if piece.completion is None else piece.completion.text)
+        text = _shown(decode(piece.prefix) if piece.completion is None else piece.completion.text)
         same = _units(_common(before, text))
         loop, word = _loop(piece, decode)
         change = _change(dial.pieces[i - 1], piece, decode) if i else []
@@ -99,8 +99,8 @@ def _loop(piece: Piece, decode: Decode) -> tuple[int, int]:
     loop = find_loop(done.content_ids) if done is not None else None
     if done is None or loop is None:
         return -1, 0
-    before = visible(decode(done.content_ids[: loop.onset]))
-    return _units(_common(before, visible(done.text))), len(before.split()) + 1
+    before = _shown(decode(done.content_ids[: loop.onset]))
+    return _units(_common(before, _shown(done.text))), len(before.split()) + 1
 
 
 def _change(left: Piece, right: Piece, decode: Decode) -> list[str]:
@@ -139,13 +139,18 @@ def _fork(fork: Fork, decode: Decode) -> Record:
     shares = np.array(fork.shares)
     best = np.argsort(shares.max(axis=0))[::-1][:BARS]
     best = best[np.argsort(-shares[0][best], kind="stable")]
-    before = visible(decode(fork.prefix))
+    before = _shown(decode(fork.prefix))
     return {
         "before": ("…" if len(before) > TAIL else "") + before[-TAIL:],
         "words": [_word((fork.tokens[j],), decode) for j in best],
         "values": [_short(v) for v in fork.values],
         "shares": [[round(float(row[j]), 4) for j in best] for row in shares],
     }
+
+
+def _shown(text: str) -> str:
+    """A text as the page shows it: without the space that joins it to its prompt."""
+    return visible(text).lstrip(" ")
 
 
 def _common(a: str, b: str) -> str:

@@ -44,7 +44,7 @@
     if (data.whole) return 0;
     const next = at + 1 < prompt.cuts.length ? prompt.cuts[at + 1][0] : data.high;
     const size = next - prompt.cuts[at][0];
-    return Math.min(9, Math.max(2, size > 0 ? Math.ceil(-Math.log10(size)) + 1 : 2));
+    return Math.min(9, Math.max(2, size > 0 ? Math.ceil(-Math.log10(size)) : 2));
   };
   const said = (v, n) => data.whole ? String(Math.round(v)) : v.toFixed(n);
 
@@ -147,7 +147,7 @@
   function changes(at) {
     const list = $("changes");
     list.replaceChildren();
-    for (const [to, name] of [[at, "Change before"], [at + 1, "Next change"]]) {
+    for (const [to, name] of [[at, "Change below"], [at + 1, "Next change"]]) {
       const item = make("li");
       if (to < 1 || to >= prompt.cuts.length) {
         item.textContent = to < 1 ? "This is the low end." : "This is the high end.";
