@@ -5,6 +5,7 @@
 #   make check       ruff, mypy, house style, generated docs
 #   make check-slow  the tests that take minutes: replay of 2,000 texts, 50 kills, 100,000 completions
 #   make bench       throughput against the article's loop and transformers' generate
+#   make bench-dial  every temperature at once against two, or 151 (with vLLM's CPU build), one by one
 #   make bench-vllm  throughput against vLLM's CPU build, in an environment of its own
 #   make docs        writes the generated pages and the README's file map again
 #
@@ -31,10 +32,10 @@ PIP := pip --disable-pip-version-check
 # More threads than cores would fight each other: two workers, one thread each.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help setup demo test check check-slow bench bench-vllm docs browser clean
+.PHONY: help setup demo test check check-slow bench bench-dial bench-vllm docs browser clean
 
 help:
-	@sed -n '3,9s/^#   //p' Makefile
+	@sed -n '3,10s/^#   //p' Makefile
 
 setup: $(VENV)/.installed
 
@@ -55,6 +56,9 @@ check-slow: $(VENV)/.installed browser
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench
+
+bench-dial: $(VENV)/.installed
+	$(BIN)/python -m bench.dial
 
 bench-vllm: $(VENV)/.installed $(VLLM)/.installed
 	$(BIN)/python -m bench --vllm $(VLLM)/bin/python

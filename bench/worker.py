@@ -10,10 +10,20 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.work import DRAWS, PROMPT, TEMPERATURES, TOKENS
+from bench.work import (
+    ARTICLE_TWO,
+    AXIS,
+    DRAWS,
+    HUNDREDTHS,
+    LONG,
+    LONG_AXIS,
+    PROMPT,
+    TEMPERATURES,
+    TOKENS,
+)
 
 Result = dict[str, Any]
 Runner = Callable[[], Result]
@@ -29,7 +39,7 @@ def generate() -> Runner:
     return _transformers(draws=DRAWS)
 
 
-def _transformers(draws: int) -> Runner:
+def _transformers(draws: int, temperatures: Sequence[float] = TEMPERATURES) -> Runner:
     import torch
     import transformers
 
@@ -49,7 +59,7 @@ def _transformers(draws: int) -> Runner:
         ends = torch.isin(new, torch.tensor(model.config.eos_token_id))
         return int(((ends.cumsum(1) - ends.long()) == 0).sum())  # tokens up to the end of each text
 
-    return lambda: {"tokens": sum(call(t) for t in TEMPERATURES)}
+    return lambda: {"tokens": sum(call(t) for t in temperatures)}
 
 
 def poise_sweep(settings: int = len(TEMPERATURES)) -> Runner:
@@ -80,13 +90,57 @@ def poise_doubled() -> Runner:
     return poise_sweep(2 * len(TEMPERATURES))
 
 
-def vllm() -> Runner:
+def dial_axis() -> Runner:
+    """The whole axis of temperatures, one draw, through poise; a new study each time."""
+    return _dial(AXIS, TOKENS)
+
+
+def dial_long() -> Runner:
+    """A long text over [0, 1]."""
+    return _dial(LONG_AXIS, LONG)
+
+
+def _dial(axis: tuple[float, float], tokens: int) -> Runner:
+    import tempfile
+    from pathlib import Path
+
+    import poise
+
+    engine = poise.load("smollm2", dtype=os.environ["BENCH_DTYPE"])
+
+    def run() -> Result:
+        with tempfile.TemporaryDirectory() as folder:
+            asked = {"study": Path(folder) / "bench.db", "draws": 1, "max_tokens": tokens}
+            dials = poise.dial(engine, PROMPT, "temperature", *axis, **asked)
+        return {
+            "tokens": sum(len(p.prefix) for p in dials.pieces),
+            "rows": dials.cost.rows,
+            "pieces": dials.cost.pieces,
+            "expected_pieces": dials.cost.expected_pieces,
+            "expected_rows": dials.cost.expected_rows,
+            "split": dict(dials.cost.parts),
+        }
+
+    return run
+
+
+def article_two() -> Runner:
+    """The article's loop at two temperatures, one text each."""
+    return _transformers(draws=1, temperatures=ARTICLE_TWO)
+
+
+def vllm_hundredths() -> Runner:
+    """vLLM's CPU build, one text at each of 151 temperatures, in one call."""
+    return vllm(HUNDREDTHS, draws=1)
+
+
+def vllm(temperatures: Sequence[float] = TEMPERATURES, draws: int = DRAWS) -> Runner:
     """vLLM's CPU build, all texts in one call. Runs in an environment of its own."""
     import vllm as engine
 
     limits = {"max_model_len": 256, "max_num_seqs": 256, "gpu_memory_utilization": 0.3}  # of the memory, also on a CPU
     model = engine.LLM(os.environ["BENCH_MODEL"], dtype=os.environ["BENCH_DTYPE"], **limits)
-    asked = [engine.SamplingParams(temperature=t, n=1, max_tokens=TOKENS) for t in TEMPERATURES for _ in range(DRAWS)]
+    asked = [engine.SamplingParams(temperature=t, n=1, max_tokens=TOKENS) for t in temperatures for _ in range(draws)]
 
     def run() -> Result:
         done = model.generate([PROMPT] * len(asked), asked, use_tqdm=False)

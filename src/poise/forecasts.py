@@ -16,8 +16,8 @@ from poise.params import PARAMETERS, SamplingParams
 from poise.sessions import LogitsEngine
 from poise.spans import Span
 
-POSITIONS = 12  # of the prompt, at most, whose next-token logits stand for those of the text
-VALUES = 24  # of the parameter, at which a rate is worked out
+POSITIONS = 8  # of the prompt, at most, whose next-token logits stand for those of the text
+VALUES = 16  # of the parameter, at which a rate is worked out
 COLDEST = 0.02  # below this temperature nearly nothing changes
 
 Floats = NDArray[np.float64]
@@ -87,9 +87,22 @@ def changes(step: Step, span: Span) -> float:
     if low >= span.high.value:
         return 0.0
     values = np.linspace(low, span.high.value, VALUES)
+    if stage == "temperature" and motion(step.parameter, step.fixed).kind == "lines":
+        return _rates_of_heat(step, values)
     rows = step.under([step.at(float(v)) for v in values])
     found = float(np.trapezoid([_rate(step, float(v), row) for v, row in zip(values, rows, strict=True)], values))
     return found + (_entries(values, rows) if stage == "temperature" else 0.0)
+
+
+def _rates_of_heat(step: Step, values: Floats) -> float:
+    """φ(T) = E|l_i - l_j| / 2T² over a kept set that stays: the logits are sorted once for all temperatures."""
+    logits = np.sort(step.values[np.isfinite(step.values)])
+    apart, rates = np.diff(logits).astype(np.float64), []
+    for value in values:
+        p = np.cumsum(np.exp((logits - logits[-1]) / logits.dtype.type(value)), dtype=np.float64)
+        below = p[:-1] / p[-1]
+        rates.append(float(np.dot(below * (1 - below), apart)) / value**2)
+    return float(np.trapezoid(rates, values))
 
 
 def _entries(values: Floats, rows: Sequence[Values]) -> float:

@@ -76,7 +76,9 @@ class Heat:
     def __init__(self, moment: Moment) -> None:
         self.step, self.row = moment
         self._all = self.row.loud.size == self.step.values.size
-        self._take(np.union1d(self.step.near, self.row.loud))
+        chosen = self.step.near.copy()
+        chosen[self.row.loud] = True
+        self._take(np.flatnonzero(chosen))
 
     def _take(self, ids: NDArray[np.intp]) -> None:
         ids = ids[np.isfinite(self.step.values[ids])]
@@ -94,8 +96,9 @@ class Heat:
         if not self._all and self.step.top - NEAR + value * self.row.quiet >= scores[at]:
             kind = self.step.values.dtype.type
             bar = kind(min(float(scores[at]) - value * self.row.peak, self.step.top - NEAR))
-            lifted = np.flatnonzero(self.step.values >= np.nextafter(bar, kind(-np.inf)))
-            self._take(np.union1d(lifted, field.ids))
+            chosen = np.asarray(self.step.values >= np.nextafter(bar, kind(-np.inf)))
+            chosen[field.ids] = True
+            self._take(np.flatnonzero(chosen))
             return self._lines.winner(value)
         return int(field.ids[at])
 

@@ -89,9 +89,9 @@ class Step:
         return float(self.values.max())
 
     @cached_property
-    def near(self) -> NDArray[np.intp]:
-        """The tokens within `NEAR` of the top, ascending."""
-        return np.flatnonzero(self.values >= self.values.dtype.type(self.top - NEAR))
+    def near(self) -> NDArray[np.bool_]:
+        """Which tokens lie within `NEAR` of the top, (V,)."""
+        return np.asarray(self.values >= self.values.dtype.type(self.top - NEAR))
 
     @cached_property
     def zero(self) -> int:
