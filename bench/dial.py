@@ -88,17 +88,18 @@ def _crossover(dtype: str) -> None:
         options = {"study": Path(folder) / "cross.db", "draws": CROSS_DRAWS, "max_tokens": CROSS_TOKENS}
         dials = poise.dial(engine, PROMPT, "temperature", *AXIS, **options)
     grid = np.linspace(*AXIS, POINTS)
-    found = None
+    found: int | None = None
     print(f"\n{POINTS} points with shared prefixes against the whole axis, {CROSS_DRAWS} draws:")
     for length in (8, 16, 24, 32, 48, 64, 96, 128):
+        chosen = [d.piece_at(float(v)) for d in dials for v in grid]
         axis_rows = sum(len({p.prefix[:t] for d in dials for p in d.pieces}) for t in range(1, length))
-        grid_rows = sum(len({d.piece_at(float(v)).prefix[:t] for d in dials for v in grid}) for t in range(1, length))
+        grid_rows = sum(len({p.prefix[:t] for p in chosen}) for t in range(1, length))
         more = _more_draws(dials, grid, length)
         print(
             f"  {length:4} tokens: axis {axis_rows} rows, grid {grid_rows}; for the same precision {more:.2f} as many draws"
         )
-        if found is None and axis_rows > grid_rows * more:
-            found = length
+        dearer = axis_rows > grid_rows * more
+        found = (found or length) if dearer else None
     if found is None:
         print(f"crossover: beyond {CROSS_TOKENS} tokens; up to there the whole axis is the cheaper way")
     else:

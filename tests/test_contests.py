@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -67,8 +69,8 @@ def test_the_parts_are_what_the_law_draws(parameter: str, beside: dict, dialect:
         found = winners(m, how, closed(low, high), resolution)
         assert found[0].span.low == closed(low, high).low
         assert found[-1].span.high == closed(low, high).high
-        assert all(a.span.high == b.span.low for a, b in zip(found, found[1:], strict=False))
-        assert all(a.token != b.token for a, b in zip(found, found[1:], strict=False))
+        assert all(a.span.high == b.span.low for a, b in itertools.pairwise(found))
+        assert all(a.token != b.token for a, b in itertools.pairwise(found))
         values = rng.integers(low, high + 1, 40) if whole else rng.uniform(low, high, 40)
         edges = np.array([p.span.low.value for p in found[1:]])
         for value in [float(low), float(high), *map(float, values)]:

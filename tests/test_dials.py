@@ -179,7 +179,7 @@ def test_a_budget_follows_the_widest_first_and_says_what_it_knows(engine: FakeEn
 def test_a_stretch_that_was_given_up_cannot_be_read(engine: FakeEngine, study: Path) -> None:
     dial = poise.dial(engine, "a ship", "temperature", 0, 1.5, max_tokens=30, resolution=0.05, study=study).only
     unknown = next(p for p in dial.pieces if not p.known)
-    with pytest.raises(UsageError, match="did not finish|pieces it finished"):
+    with pytest.raises(UsageError, match="pieces it finished"):
         dial.at(unknown.span.middle)
     assert unknown.text is None
     assert all(

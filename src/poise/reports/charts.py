@@ -294,6 +294,8 @@ def curve_chart(curve: Curve) -> Any:
     Returns:
         An Altair chart; a notebook shows it, `.save("curve.svg")` writes it, also as .png, .pdf and .html.
     """
+    import altair as alt
+
     data = alt.InlineData(values=_curve_points(curve))
     title = curve.metric.replace("_", " ") + f" ({curve.unit})"
     x = alt.X("value:Q", title=curve.parameter, scale=alt.Scale(domain=[curve.low, curve.high], nice=False))
