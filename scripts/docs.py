@@ -17,7 +17,7 @@ from poise.cli import COMMANDS, assemble, function_of
 from poise.cli.schemas import DOCUMENTS, Record
 from poise.dumps import COLUMNS, CURVE_COLUMNS, PIECE_COLUMNS
 from poise.motions import motion
-from poise.params import DIALECTS, PARAMETERS, SamplingParams
+from poise.params import DIALECTS, PARAMETERS, Parameter, SamplingParams
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "poise"

@@ -158,7 +158,8 @@ def test_two_thousand_pieces_move_at_sixty_frames(show: Open, tmp_path: Path) ->
     browser = show(big_page(tmp_path))
     times = browser.execute_script(
         "const t = []; for (let i = 0; i < 200; i++) { window.dial.move(1.5 * ((i * 37) % 200) / 200, 'slider');"
-        "const a = performance.now(); window.dial.update(); document.body.offsetHeight; t.push(performance.now() - a); }"
+        "const a = performance.now(); window.dial.update(); document.body.offsetHeight;"
+        "t.push(performance.now() - a); }"
         "return t;"
     )
     assert statistics.median(times) < 8

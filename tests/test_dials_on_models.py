@@ -78,7 +78,7 @@ def test_twenty_values_of_each_parameter(
 def test_a_thousand_values_of_each_parameter(
     embedded_files: ModelFiles, parameter: str, dtype: str, tmp_path: Path
 ) -> None:
-    """1,000 random values over prompts, draws and other parameters: not one differs; nearly none is too near a change."""
+    """1,000 random values over prompts, draws, other parameters: none differs; one at most is too near a change."""
     engine = poise.load("smollm2", dtype=dtype)
     counts = []
     for i, beside in enumerate(BESIDE[parameter]):

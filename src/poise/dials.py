@@ -77,11 +77,15 @@ class DialPlan:
     budget: Budget
     notes: tuple[str, ...]
 
-    def __str__(self) -> str:
+    @property
+    def expects(self) -> str:
+        """The cost in words."""
+        if self.expected is None:
+            return "no closed form beside these settings"
         e = self.expected
-        cost = "no closed form beside these settings"
-        if e is not None:
-            cost = f"about {e.pieces:,.0f} pieces and {e.rows:,.0f} rows, less what draws share"
+        return f"about {e.pieces:,.0f} pieces and {e.rows:,.0f} rows, less what draws share"
+
+    def __str__(self) -> str:
         limits = [
             f"{name.replace('_', ' ')} {value:g}" for name, value in self.budget._asdict().items() if value is not None
         ]
@@ -92,7 +96,7 @@ class DialPlan:
             ("dial", f"{self.parameter} over [{self.low:g}, {self.high:g}] beside {self.params.label}"),
             ("exact" if self.how.exact else "in part", self.how.why),
             *([("known", f"{self.held:.0%} of the range is in the study already")] if self.held else []),
-            ("expected", cost),
+            ("expected", self.expects),
             *([("stops at", ", ".join(limits))] if limits else []),
             *(("note", note) for note in self.notes),
         ]
@@ -290,11 +294,7 @@ def _prepare(
             f"{parameter} beside {trial.params.label}: {how.why}",
             "Give a --resolution: the range is halved down to it, and only proved stretches count as known",
         )
-    if budget.resolution is not None and not 0 < budget.resolution < span.width:
-        raise UsageError(
-            f"A resolution lies between 0 and the range's width, {span.width:g}", repr(budget.resolution),
-            f"For example {span.width / 1000:g}",
-        )  # fmt: skip
+    _check_resolution(budget, span)
     asked = asks.ask_all(engine, asks.listed(prompts), options)
     distinct = list({(a.prompt_ids, a.limits): a for a in reversed(asked)}.values())[::-1]
     twice = len(asked) - len(distinct)
@@ -346,6 +346,14 @@ def _check_range(engine: LogitsEngine, parameter: str, low: float, high: float) 
         way = f"Swap them: {high:g}..{low:g}" if low > high else "A single value is drawn by `poise generate`"
         raise UsageError("A range goes from a lower to a higher value", f"{low!r} to {high!r}", way)
     return closed(*ends)
+
+
+def _check_resolution(budget: Budget, span: Span) -> None:
+    if budget.resolution is not None and not 0 < budget.resolution < span.width:
+        raise UsageError(
+            f"A resolution lies between 0 and the range's width, {span.width:g}", repr(budget.resolution),
+            f"For example {span.width / 1000:g}",
+        )  # fmt: skip
 
 
 def _check_budget(given: DialOptions) -> tuple[Budget, DrawOptions]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 import poise
+from poise.cli.dialling import PAGE_DRAWS, dialled
 from poise.cli.drawing import drawn
 from poise.cli.evidence import JsonFlag
 from poise.cli.schemas import ClaimRecord, Demonstrated, MeasurementRecord
@@ -23,8 +24,9 @@ from poise.tables import Table, figure, interval
 
 if TYPE_CHECKING:
     from poise.asks import DrawOptions
+    from poise.dials import DialOptions
     from poise.measurements import Measurement
-    from poise.reports.claims import ClaimResult
+    from poise.reports.claims import ClaimResult, Claims
     from poise.sessions import Engine
     from poise.usecases import UseCase
 
@@ -32,6 +34,7 @@ ARTICLE = "https://dzone.com/articles/decoding-llm-parameters-temperature"
 FOOTBALL = "What are some of the best strategies within NFL Fantasy"
 MAX_TOKENS = 96  # long enough for loops to show; the article's 200 would take twice the time and tell the same
 MIN_TOKENS = 64  # a model that ends most texts after a few tokens leaves nothing to compare
+AXIS = (0.0, 1.5)  # the temperatures of the page with the slider: all between
 FIRST = (0.2, 0.9)  # the temperatures shown before anything is measured
 # What the table shows of all that was measured; the report has the rest.
 SHOWN = ("seq_rep_4", "loop_rate", "word_vector_distance", "nll", "relevance")
@@ -59,42 +62,58 @@ def demo(
     model: Annotated[str, typer.Option("--model", help="smollm2, or hf:gpt2 where there is a network.")] = "smollm2",
     output: Annotated[str, typer.Option("--output", "-o", help="File of the report.")] = "report.html",
     study: Annotated[str | None, typer.Option("--study", help="File that keeps every text.")] = None,
+    dial_page: Annotated[
+        str, typer.Option("--dial", help="File of the page to move the temperature on.")
+    ] = "dial.html",
     open_page: Annotated[
-        bool | None, typer.Option("--open/--no-open", help="Open the report. Default: if a person watches.")
+        bool | None, typer.Option("--open/--no-open", help="Open both pages. Default: if a person watches.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Measure an article's claims about temperature with its own prompts.
 
-    Draws its two use cases and its football question, measures them, and says which claims hold.
+    First every temperature of its story at once, on a page with a slider; then its two use cases and its football
+    question are drawn and measured, and it says which claims hold.
     """
     parts = _parts()
     if sys.stderr.isatty():
         tell(f"Loading {model} …")
     engine = poise.load(model)
     kept = Path(study) if study else poise.plan(engine, [p.case for p in parts], parts[0].settings).study
-    tell(wrapped(
-        f"The model may not end a text before {MIN_TOKENS} tokens, so that texts of one length are compared; "
-        "the article's model never ended one."
-    ))  # fmt: skip
+    said = "The model may not end a text before {} tokens, so that texts of one length are compared; the article's"
+    tell(wrapped(f"{said.format(MIN_TOKENS)} model never ended one."))
     if not as_json:
         _show_first(engine, parts[0], kept)
+    watched = _watched() if open_page is None else open_page
+    moved = _dial(engine, parts[0], kept, dial_page)
+    _open(moved, watched)
     done = [_draw(engine, part, kept) for part in parts]
     with poise.Study.open(kept, create=False, read_only=True) as opened:
         rows, claims, page = poise.measure(opened), poise.check_claims(opened), poise.report(opened, output)
     if as_json:
+        drawn_now, reused = (sum(column) for column in zip(*done, strict=True))
         show_json(Demonstrated(
-            study=str(kept), report=str(page), drawn=sum(d for d, _ in done), reused=sum(r for _, r in done),
+            study=str(kept), report=str(page), dial=str(moved), drawn=drawn_now, reused=reused,
             rows=[MeasurementRecord.model_validate(r) for r in rows.rows()], claims=[_claim_record(c) for c in claims],
         ))  # fmt: skip
         return
+    _show_all(rows, claims, (page, moved, kept))
+    _open(page, watched)
+    show(f"\nNext: poise compare temperature=0.2 temperature=0.9 --use-case {parts[0].case.name}")
+
+
+def _show_all(rows: Sequence[Measurement], claims: Claims, files: tuple[Path, Path, Path]) -> None:
+    """The tables, the claims, and where everything lies: the report, the dial's page, the study."""
     for table in _tables(rows):
         show(f"\n{table.text()}")
     show_heading("What the article says, and what was measured")
-    show(f"{wrapped(str(claims))}\n\n{ARTICLE}\n\n{page}: the whole report. Every text is kept in {kept}")
-    if _watched() if open_page is None else open_page:
+    show(f"{wrapped(str(claims))}\n\n{ARTICLE}\n\n{files[0]}: the whole report. Every text is kept in {files[2]}")
+    show(f"{files[1]}: every temperature of the article's story, under a slider")
+
+
+def _open(page: Path, watched: bool) -> None:
+    if watched:
         webbrowser.open(page.resolve().as_uri())
-    show(f"\nNext: poise compare temperature=0.2 temperature=0.9 --use-case {parts[0].case.name}")
 
 
 def _parts() -> list[Part]:
@@ -119,6 +138,22 @@ def _show_first(engine: Engine, part: Part, kept: Path) -> None:
             texts = study.completions(part.case.name, params, with_logprobs=False)
             show_heading(params.label)
             show(prompt.shown + next(c.text for c in texts if c.request.draw == 0 and c.request.prompt == prompt))
+
+
+def _dial(engine: Engine, part: Part, kept: Path, page: str) -> Path:
+    """The article's story at every temperature, on a page."""
+    prompt = dataclasses.replace(part.case.prompts[0], use_case=part.case.name)
+    options: DialOptions = {
+        "draws": PAGE_DRAWS, "seed": 0, "max_tokens": MIN_TOKENS, "min_tokens": MIN_TOKENS, "chat": False,
+        "forks": True,
+    }  # fmt: skip
+    plan = poise.plan_dial(engine, prompt, "temperature", *AXIS, study=kept, **options)
+    tell(f"\nEvery temperature from {AXIS[0]:g} to {AXIS[1]:g}: {plan.expects}")
+    dials = dialled(engine, [prompt], plan, options)
+    with poise.Study.open(kept, create=False, read_only=True) as study:
+        written = poise.dial_report(study, dials, page, engine=engine)
+    tell(f"{written}: {dials.cost.pieces:,} pieces, {dials.cost.rows:,} rows in {dials.cost.seconds:.0f} s\n")
+    return written
 
 
 def _draw(engine: Engine, part: Part, kept: Path) -> tuple[int, int]:

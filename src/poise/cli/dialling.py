@@ -65,7 +65,7 @@ def dial(
         _show_plan(plan, asked)
         return
     tell(str(plan))
-    dials = _dialled(engine, prompts, plan, options)
+    dials = dialled(engine, prompts, plan, options)
     written = None
     if page is not None:
         with poise.Study.open(plan.study, create=False, read_only=True) as study:
@@ -123,7 +123,7 @@ def _check_given(prompt: str | None, files: list[str], page: str | None) -> None
         raise UsageError("A page goes to a file in a folder that is there", page, "For example --report dial.html")
 
 
-def _dialled(engine: Engine, prompts: Sequence[Given], plan: DialPlan, options: DialOptions) -> Dials:
+def dialled(engine: Engine, prompts: Sequence[Given], plan: DialPlan, options: DialOptions) -> Dials:
     """Dial with progress; Ctrl-C ends it with exit code 130, and every finished piece is kept."""
     with warnings.catch_warnings(record=True) as caught, ShareMeter("dialling") as meter:
         warnings.simplefilter("always")

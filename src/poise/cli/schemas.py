@@ -286,6 +286,7 @@ class Demonstrated(Record):
 
     study: str = _STUDY
     report: str = Field(description="path of the page")
+    dial: str = Field(description="path of the page with the slider")
     drawn: int = Field(description="completions drawn now")
     reused: int = Field(description="completions that the study held already")
     rows: list[MeasurementRecord]
