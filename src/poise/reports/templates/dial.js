@@ -112,7 +112,7 @@
     const fork = prompt.forks[at];
     if (bars.of !== fork) {
       bars.of = fork;
-      $("context").textContent = fork.before || "the prompt";
+      $("context").textContent = fork.before ? `“${fork.before.trimStart()}”` : "the prompt";
       $("bars").replaceChildren();
       rows.length = 0;
       for (const word of fork.words) {
@@ -180,9 +180,9 @@
     update.at = at;
     update.prompt = prompt;
     $("sentence").textContent = sentence(at, states);
-    const zone = prompt.zones.find((z) => z[0] <= value && value <= z[1]);
+    const zoned = prompt.zones.findIndex((z) => z[0] <= value && value <= z[1]), zone = prompt.zones[zoned];
     $("value").textContent = `${data.symbol} = ${said(value, digits(at))}`;
-    for (const z of $("zones").children) z.classList.toggle("now", !!zone && z.textContent === zone[2]);
+    [...$("zones").children].forEach((z, i) => z.classList.toggle("now", i === zoned));
     $("slider").setAttribute("aria-valuetext", $("value").textContent + (zone ? `, ${zone[2]}` : ""));
     bars();
     for (const rule of document.querySelectorAll("svg .now")) {
