@@ -43,7 +43,8 @@ def test_a_page_and_the_tables_come_of_it(run: Run, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "<title>What does temperature do?" in (tmp_path / "page.html").read_text("utf-8")
     assert run("dump", "--study", "s.db", "--what", "pieces", "-o", "p.csv").code == 0
-    rows = list(csv.DictReader((tmp_path / "p.csv").open(encoding="utf-8", newline="")))
+    with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
     assert {row["draw"] for row in rows} == {"0", "1", "2", "3"}
     assert float(rows[0]["low"]) == 0
     assert run("dump", "--study", "s.db", "--what", "curves", "--metric", "nll", "-o", "c.jsonl").code == 0
@@ -97,7 +98,7 @@ def test_why_shows_how_far_each_parameter_can_move(run: Run) -> None:
 
 
 def test_control_c_keeps_every_finished_piece(tmp_path: Path) -> None:
-    """A slow model is interrupted; the same command on the fast one would draw the same, so the study is looked into."""
+    """A slow model is interrupted at work: it says so, and the study can be read."""
     words = ["dial", "fake:slow", "a ship", "--temperature", "0..1.5", "--max-tokens", "400", "--draws", "40"]
     process = spawn(*words, "--study", str(tmp_path / "s.db"), home=tmp_path)
     assert process.stderr is not None

@@ -25,7 +25,7 @@ def shape(text: str) -> str:
         if line.startswith("── "):
             kept.append(line)
         elif not (kept and kept[-1].startswith("── ") and line.strip()):
-            words = re.sub(r"[0-9a-f]{10}\.db|[-+]?\d[\d.,e-]*%?", "#", line)
+            words = re.sub(r"-?[0-9a-f]{10}\.db|[-+]?\d[\d.,e-]*%?", "#", line)
             words = re.sub(r"^(  .*\s)(yes|no)(\s)", r"\1#\3", words)
             kept.append(re.sub(r"[-\s]+", " ", words.replace(" - ", " # ")).strip())
     return "\n".join(kept)

@@ -34,6 +34,10 @@ ARTICLE = "https://dzone.com/articles/decoding-llm-parameters-temperature"
 FOOTBALL = "What are some of the best strategies within NFL Fantasy"
 MAX_TOKENS = 96  # long enough for loops to show; the article's 200 would take twice the time and tell the same
 MIN_TOKENS = 64  # a model that ends most texts after a few tokens leaves nothing to compare
+BARRED = (
+    f"The model may not end a text before {MIN_TOKENS} tokens, so that texts of one length are compared; the article's "
+    "model never ended one."
+)
 AXIS = (0.0, 1.5)  # the temperatures of the page with the slider: all between
 FIRST = (0.2, 0.9)  # the temperatures shown before anything is measured
 # What the table shows of all that was measured; the report has the rest.
@@ -72,16 +76,14 @@ def demo(
 ) -> None:
     """Measure an article's claims about temperature with its own prompts.
 
-    First every temperature of its story at once, on a page with a slider; then its two use cases and its football
-    question are drawn and measured, and it says which claims hold.
+    First every temperature of its story at once, on a page with a slider; then all its prompts, measured.
     """
     parts = _parts()
     if sys.stderr.isatty():
         tell(f"Loading {model} …")
     engine = poise.load(model)
     kept = Path(study) if study else poise.plan(engine, [p.case for p in parts], parts[0].settings).study
-    said = "The model may not end a text before {} tokens, so that texts of one length are compared; the article's"
-    tell(wrapped(f"{said.format(MIN_TOKENS)} model never ended one."))
+    tell(wrapped(BARRED))
     if not as_json:
         _show_first(engine, parts[0], kept)
     watched = _watched() if open_page is None else open_page

@@ -175,7 +175,8 @@ def _show(dials: Dials, plan: DialPlan) -> None:
         show(f"{cost.pieces:,} pieces, {cost.rows:,} rows in {cost.seconds:.1f} s")
     doubtful = sum(bool(p.doubtful) for d in dials for p in d.pieces)
     if doubtful:
-        show(f"{doubtful:,} pieces hold a choice too close to be sure of on another machine")
+        hold = "1 piece holds" if doubtful == 1 else f"{doubtful:,} pieces hold"
+        show(f"{hold} a choice too close to be sure of on another machine")
     show(f"kept in {plan.study}")
 
 

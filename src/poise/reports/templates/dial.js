@@ -248,7 +248,8 @@
     for (const cut of prompt.cuts.slice(1)) ink.fillRect(x(cut[0]), h * 0.76, Math.max(1, ratio * 0.8), h * 0.16);
     ink.globalAlpha = 1;
     $("zones").replaceChildren(...prompt.zones.map(([low, high, name]) => {
-      const label = make("span", name);
+      const fits = (place(high) - place(low)) * box.width > 62;
+      const label = make("span", fits ? name : "");
       label.style.left = `${100 * place(low)}%`;
       label.style.width = `${100 * (place(high) - place(low))}%`;
       return label;
