@@ -63,6 +63,7 @@ PIECE_COLUMNS: Columns = {
     "high_closed": Column("integer", "1: high belongs to the piece; 0: it does not"),
     "parent": Column("integer", "number of the piece that it departs from, from 0; null for the first"),
     "departs": Column("integer", "tokens in common with that piece"),
+    "known": Column("integer", "1: its text is known; 0: the dial stopped early, token_ids is what its texts share"),
     "doubtful": Column("integers", "positions of tokens that another machine may decide otherwise"),
     **{name: COLUMNS[name] for name in _OF_TEXT},
 }
@@ -71,6 +72,7 @@ CURVE_COLUMNS: Columns = {
     "use_case": COLUMNS["use_case"],
     "setting": Column("text", "the parameters that stay"),
     "parameter": Column("text", "the one that moves"),
+    **{name: COLUMNS[name] for name in ("max_tokens", "min_tokens", "stop")},
     "metric": Column("text", "name of the metric"),
     "unit": Column("text", "of mean, band_low and band_high"),
     "low": Column("number", "low end of the stretch"),
@@ -121,12 +123,18 @@ def dump(
         return write_rows(COLUMNS, _records(study, everything), format, target, study.path)
     if what not in ("pieces", "curves"):
         raise UsageError("A dump holds completions, pieces or curves", repr(what), "Leave it out for completions")
-    dials = study.dials()
-    if not dials:
-        raise StudyError(f"{what.capitalize()} need a dial", "a study without any", "`poise dial` makes one")
+    dials = _dials(study, what)
     if what == "pieces":
         return write_rows(PIECE_COLUMNS, _pieces(study, dials), format, target, study.path)
     return write_rows(CURVE_COLUMNS, list(_curves(study, dials, metrics)), format, target, study.path)
+
+
+def _dials(study: Study, what: What) -> list[Dial]:
+    found = study.dials()
+    if not found:
+        got = f"none in {study.path}"
+        raise StudyError(f"{what.capitalize()} need a dial", got, "Name a study of one: `poise dial` says where it is")
+    return found
 
 
 def _records(study: Study, everything: bool) -> Iterator[Record]:
@@ -194,21 +202,25 @@ def _piece(piece: Piece) -> Record:
     return {
         "low": piece.low, "high": piece.high, "low_closed": int(piece.low_closed),
         "high_closed": int(piece.high_closed), "parent": piece.parent, "departs": piece.departs,
-        "doubtful": list(piece.doubtful), **said,
+        "known": int(piece.known), "doubtful": list(piece.doubtful), **said,
     }  # fmt: skip
 
 
 def _curves(study: Study, dials: Sequence[Dial], metrics: Sequence[str | Metric]) -> Iterator[Record]:
-    """A row per step of each curve: dials of one use case, one parameter and range, and the same other settings."""
+    """A row per step of each curve: dials of one use case, parameter, range, and the same else but the seed."""
     groups: dict[tuple[object, ...], list[Dial]] = {}
     for d in dials:
-        groups.setdefault((d.prompt.use_case, d.parameter, d.low, d.high, d.request.params), []).append(d)
+        r = d.request
+        kind = (r.prompt.use_case, d.parameter, d.low, d.high, r.params, r.max_tokens, r.min_tokens, r.stop)
+        groups.setdefault(kind, []).append(d)
     for found, metric in itertools.product(groups.values(), metrics):
         first, c = found[0], curve(found, metric)
         for step in c.steps:
             yield {
                 "model": study.fingerprint.model, "use_case": first.prompt.use_case,
-                "setting": first.request.params.label, "parameter": c.parameter, "metric": c.metric, "unit": c.unit,
+                "setting": first.request.params.label, "parameter": c.parameter, "max_tokens": first.request.max_tokens,
+                "min_tokens": first.request.min_tokens, "stop": list(first.request.stop), "metric": c.metric,
+                "unit": c.unit,
                 "low": step.span.low.value, "high": step.span.high.value, "low_closed": int(not step.span.low.after),
                 "high_closed": int(step.span.high.after), "mean": step.mean, "band_low": step.low,
                 "band_high": step.high, "n_prompts": c.n_prompts, "n_draws": c.n_draws, "scope": c.scope,

@@ -110,7 +110,6 @@ DIALS = (
     CREATE TABLE dials (
         id INTEGER PRIMARY KEY,
         key BLOB NOT NULL UNIQUE,       -- SHA-256 of all that decides its texts, its range apart
-        prompt TEXT NOT NULL,           -- JSON: the prompt as the user gave it
         prompt_ids BLOB NOT NULL,       -- as fed to the model, int32, little-endian
         settings TEXT NOT NULL,         -- JSON: the parameters that stay
         parameter TEXT NOT NULL,        -- the one that moves
@@ -122,16 +121,19 @@ DIALS = (
     )
     """,
     """
-    CREATE TABLE dial_ranges (          -- over what a dial was asked; its newest one counts
+    CREATE TABLE asked_dials (          -- for whom and over what; a use case's newest one counts
         id INTEGER PRIMARY KEY,
         dial INTEGER NOT NULL REFERENCES dials (id),
+        use_case TEXT NOT NULL,
+        prompt TEXT NOT NULL,           -- JSON: the prompt as the user gave it, answers included
         low REAL NOT NULL,
         high REAL NOT NULL,
         asked_at REAL NOT NULL          -- seconds since 1970, UTC
     )
     """,
+    "CREATE INDEX asked_dials_by_dial ON asked_dials (dial, use_case)",
     """
-    CREATE TABLE pieces (
+    CREATE TABLE pieces (               -- of one dial they never overlap
         id INTEGER PRIMARY KEY,
         dial INTEGER NOT NULL REFERENCES dials (id),
         low REAL NOT NULL,

@@ -127,7 +127,9 @@ def dump(
             record = Dumped(study=str(opened.path), format=chosen, path=os.path.abspath(output), n=n)
             show_json(record)
             return
-    show(f"{output}  ({n:,} {'steps of curves' if kind == 'curves' else kind})\n\nNext: poise measure{naming(study)}")
+    following = {"completions": "measure", "pieces": "dump --what curves -o curves.csv", "curves": "list metrics"}[kind]
+    named = "" if kind == "curves" else naming(study)
+    show(f"{output}  ({n:,} {'steps of curves' if kind == 'curves' else kind})\n\nNext: poise {following}{named}")
 
 
 def _what(said: str, metrics: list[str]) -> What:
