@@ -118,18 +118,18 @@ def test_a_device_that_fails_its_self_test_is_marked(tiny_model: Folder, monkeyp
 
 
 def test_padding_is_found_where_few_rows_differ(tiny_model: Folder) -> None:
-    """A step whose bits are others below four rows is padded to four."""
+    """A step whose bits are others below ten rows is padded to sixteen."""
     step = StockStep(transformers.AutoModelForCausalLM.from_pretrained(tiny_model("gpt2")).eval(), "eager")
 
     class Lonely:
         name, dtype, device, vocab_size = step.name, step.dtype, step.device, step.vocab_size
-        shapes, read = step.shapes, step.read
+        shapes, read, products = step.shapes, step.read, list
 
         def __call__(self, tokens: torch.Tensor, places: list, slots: Slots, pad: object) -> torch.Tensor:
-            found = step(tokens, places, slots, lambda n: 32)
-            return found + (1e-3 if pad(len(places)) < 4 else 0)  # type: ignore[operator]
+            found = [step(tokens[i : i + 1], places[i : i + 1], slots, lambda n: 16) for i in range(len(places))]
+            return torch.cat(found) + (1e-3 if pad(len(places)) < 10 else 0)  # type: ignore[operator]
 
-    assert local_session.self_test(Lonely()) == (4, 1, 192, True)
+    assert local_session.self_test(Lonely()) == (16, 16, 192, True)
 
 
 def test_large_batches_are_split_where_their_bits_differ(tiny_model: Folder) -> None:
@@ -138,7 +138,7 @@ def test_large_batches_are_split_where_their_bits_differ(tiny_model: Folder) -> 
 
     class Two:
         name, dtype, device, vocab_size = step.name, step.dtype, step.device, step.vocab_size
-        shapes, read = step.shapes, step.read
+        shapes, read, products = step.shapes, step.read, list
 
         def __call__(self, tokens: torch.Tensor, places: list, slots: Slots, pad: object) -> torch.Tensor:
             found = [step(tokens[i : i + 1], places[i : i + 1], slots, lambda n: 16) for i in range(len(places))]
@@ -146,7 +146,7 @@ def test_large_batches_are_split_where_their_bits_differ(tiny_model: Folder) -> 
             return torch.cat(found) + (1e-3 * size if size > 40 else 0)
 
     padding = local_session.self_test(Two())
-    assert padding == (2, 1, 32, True)
+    assert padding == (8, 1, 32, True)
     session = local_session.LocalSession(Two(), padding, 40, 60)
     rows, _ = session.prefill([[1, 2, 3]] * 50)
     _, whole = session.advance(rows, list(range(50)))

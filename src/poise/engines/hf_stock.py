@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
+from poise.engines.products import Product, products_of
 from poise.engines.slots import BLOCK, LayerShape, Pad, Place, Slots, blocks
 from poise.errors import ModelError
 
@@ -50,6 +51,10 @@ class StockStep:
         return [
             LayerShape(c.keys.shape[1], c.keys.shape[3], c.values.shape[1], c.values.shape[3]) for c in cache.layers
         ]
+
+    def products(self) -> list[Product]:
+        """Its linear layers, one of each shape."""
+        return products_of(self.model)
 
     def read(self, ids: Sequence[int], keep: int, slots: Slots | None = None, slot: int = 0) -> torch.Tensor:
         """Read a prompt alone, so that its bits depend on nothing else.

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from poise.engines.products import Product
 from poise.engines.slots import BLOCK, LayerShape, Pad, Place, Slots, blocks
 from poise.engines.weights import Linear
 
@@ -94,6 +95,16 @@ class LlamaStep:
     def shapes(self) -> list[LayerShape]:
         """Heads and widths of every layer's cache."""
         return [LayerShape(self.kv_heads, self.width, self.kv_heads, self.width)] * len(self.layers)
+
+    def products(self) -> list[Product]:
+        """One of each shape: all layers are alike."""
+        first = self.layers[0]
+        width = self.embed.shape[1]
+        inner = first.gate_up.outputs // 2
+        return [
+            Product(first.qkv, width), Product(first.out, self.heads * self.width), Product(first.gate_up, width),
+            Product(first.down, inner), Product(self.head, width),
+        ]  # fmt: skip
 
     def read(self, ids: Sequence[int], keep: int, slots: Slots | None = None, slot: int = 0) -> torch.Tensor:
         """Read a prompt alone, so that its bits depend on nothing else.

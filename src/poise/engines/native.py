@@ -16,7 +16,7 @@ from poise.engines.certificates import Certificate
 from poise.engines.codecs import PlainCodec
 from poise.engines.llama import LlamaStep
 from poise.engines.local import LocalEngine, Parts, find_device, find_dtype, machine
-from poise.engines.local_session import PADDINGS, Padding, self_test
+from poise.engines.local_session import PADDINGS, PRODUCTS, Padding, self_test
 from poise.errors import ModelError
 from poise.models import ModelFiles
 
@@ -52,7 +52,9 @@ def make(files: ModelFiles, dtype: str, device: str) -> LocalEngine:
     found_device = find_device(device)
     found_dtype = find_dtype(dtype, found_device)
     config = json.loads((files.directory / "config.json").read_text("utf-8"))
-    name = certificates.key(files.weights_sha256, found_dtype, LlamaStep.name, PADDINGS, machine(found_device))
+    name = certificates.key(
+        files.weights_sha256, found_dtype, LlamaStep.name, (PADDINGS, PRODUCTS), machine(found_device)
+    )
     certificate = certificates.read(name)
     if certificate is None and llama.fits(config):
         step = LlamaStep(config, _tensors(files, found_dtype, found_device))
