@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -25,8 +26,53 @@ class Rows(Protocol):
     rows: int
 
 
-class Meter:
-    """Progress for a person who watches; silent where stderr is no terminal.
+class Line(ABC):
+    """A line on stderr for a person who watches; silent where stderr is no terminal.
+
+    Args:
+        label: what is being done.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._start = time.monotonic()
+        console = Console(stderr=True)
+        self._live = Live(get_renderable=self._line, console=console, refresh_per_second=4, transient=True)
+        self._watched = console.is_terminal
+
+    def __enter__(self) -> Self:
+        self._start = time.monotonic()
+        if self._watched:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._watched:
+            self._live.stop()
+
+    @abstractmethod
+    def done_share(self) -> float:
+        """Share of the work that is done, 0 to 1."""
+
+    @abstractmethod
+    def said(self) -> str:
+        """What was done, the rate and the remaining time in words."""
+
+    def rate(self, count: int, unit: str) -> str:
+        """Rate and remaining time, from half a second on."""
+        seconds, share = time.monotonic() - self._start, self.done_share()
+        if not count or seconds <= 0.5:
+            return ""
+        return f"  {count / seconds:,.0f} {unit}/s  {_clock(seconds * (1 - share) / max(share, 1e-6))} left"
+
+    def _line(self) -> RenderableType:
+        line = Table.grid(padding=(0, 1))
+        line.add_row(Text(self._label), ProgressBar(total=1, completed=self.done_share(), width=30), Text(self.said()))
+        return line
+
+
+class Meter(Line):
+    """Progress of a sweep.
 
     The draw loop's tally changes while it works, so that the line moves before the first text is finished.
 
@@ -38,21 +84,8 @@ class Meter:
     def __init__(self, max_new_tokens: int, label: str = "drawing") -> None:
         self.done, self.total = 0, 0
         self._tally: Counts | None = None
-        self._label, self._most = label, max(1, max_new_tokens)
-        self._start = time.monotonic()
-        console = Console(stderr=True)
-        self._live = Live(get_renderable=self._line, console=console, refresh_per_second=4, transient=True)
-        self._watched = console.is_terminal
-
-    def __enter__(self) -> Meter:
-        self._start = time.monotonic()
-        if self._watched:
-            self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._watched:
-            self._live.stop()
+        self._most = max(1, max_new_tokens)
+        super().__init__(label)
 
     def __call__(self, done: int, total: int, tally: Counts) -> None:
         """Note that `done` of `total` texts are drawn."""
@@ -64,62 +97,37 @@ class Meter:
         tokens = self._tally.tokens if self._tally else 0
         return max(self.done / self.total if self.total else 0.0, min(1.0, tokens / self._most))
 
+    def done_share(self) -> float:
+        """See `Line`."""
+        return self.share
+
     def said(self) -> str:
         """Texts, rate and remaining time in words."""
-        seconds = time.monotonic() - self._start
-        tokens = self._tally.tokens if self._tally else 0
-        said = f"{self.done:,}/{self.total:,} texts"
-        if tokens and seconds > 0.5:
-            said += f"  {tokens / seconds:,.0f} tokens/s  {_clock(seconds * (1 - self.share) / self.share)} left"
-        return said
-
-    def _line(self) -> RenderableType:
-        line = Table.grid(padding=(0, 1))
-        line.add_row(Text(self._label), ProgressBar(total=1, completed=self.share, width=30), Text(self.said()))
-        return line
+        return f"{self.done:,}/{self.total:,} texts{self.rate(self._tally.tokens if self._tally else 0, 'tokens')}"
 
 
-class ShareMeter:
-    """Progress of work whose size is an estimate: a share, rows a second, remaining time.
+class ShareMeter(Line):
+    """Progress of work whose size is an estimate: rows, rate, remaining time.
 
     Args:
         label: what is being done.
     """
 
     def __init__(self, label: str) -> None:
-        self.share, self._rows, self._label = 0.0, 0, label
-        self._start = time.monotonic()
-        console = Console(stderr=True)
-        self._live = Live(get_renderable=self._line, console=console, refresh_per_second=4, transient=True)
-        self._watched = console.is_terminal
-
-    def __enter__(self) -> ShareMeter:
-        self._start = time.monotonic()
-        if self._watched:
-            self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._watched:
-            self._live.stop()
+        self.share, self._rows = 0.0, 0
+        super().__init__(label)
 
     def __call__(self, share: float, tally: Rows) -> None:
         """Note which share is done, 0 to 1."""
         self.share, self._rows = share, tally.rows
 
+    def done_share(self) -> float:
+        """See `Line`."""
+        return self.share
+
     def said(self) -> str:
         """Rows, rate and remaining time in words."""
-        seconds = time.monotonic() - self._start
-        said = f"{self._rows:,} rows"
-        if self._rows and seconds > 0.5:
-            left = seconds * (1 - self.share) / max(self.share, 1e-6)
-            said += f"  {self._rows / seconds:,.0f} rows/s  about {_clock(left)} left"
-        return said
-
-    def _line(self) -> RenderableType:
-        line = Table.grid(padding=(0, 1))
-        line.add_row(Text(self._label), ProgressBar(total=1, completed=self.share, width=30), Text(self.said()))
-        return line
+        return f"{self._rows:,} rows{self.rate(self._rows, 'rows')}"
 
 
 def _clock(seconds: float) -> str:
