@@ -18,7 +18,7 @@ from poise.law import History
 from poise.motions import Motion
 from poise.numerics import Trail
 from poise.params import PARAMETERS
-from poise.pieces import Found, with_value
+from poise.pieces import Found, value_in, with_value
 from poise.records import Request
 from poise.sampler import completion_of, finish_reason, no_numbers
 from poise.sessions import Logits, LogitsEngine, RowId, Tally
@@ -348,11 +348,10 @@ class _Loop:
             reason = finish_reason(self.engine, child.parent.request, ids)
         if reason is None:
             return
-        whole = PARAMETERS[self.parameter].kind == "int"
         for s in child.stretches:
-            inside = float(int(s.span.middle)) if whole else s.span.middle
+            inside = value_in(self.parameter, s.span)
             request = s.strand.request
-            law = with_value(request.params, self.parameter, int(inside) if whole else inside)
+            law = with_value(request.params, self.parameter, inside)
             asked = Request(
                 request.prompt, request.prompt_ids, law, request.seed, request.draw, request.max_tokens,
                 request.min_tokens, request.stop,

@@ -240,11 +240,7 @@ def _keep_fork(study: Study, parameter: str, parting: Parting) -> None:
 
 def _held(study: Study, request: Request, parameter: str, span: Span) -> list[Found]:
     """What the study knows of a range."""
-    return [
-        Found(f.span.meet(span), f.completion, f.prefix, f.doubtful)
-        for f in study.pieces(request, parameter)
-        if not f.span.meet(span).empty
-    ]
+    return study.pieces(request, parameter, span)
 
 
 def _look(ready: _Prepared, parameter: str, study: Study | Path) -> tuple[float, list[str]]:

@@ -25,8 +25,8 @@ def fork_of(parting: Parting) -> Fork:
     step, span = parting.step, parting.span
     low, high = span.low.value, span.high.value
     values = np.unique(np.linspace(low, high, VALUES))
-    if PARAMETERS[step.parameter].kind == "int":
-        values = np.unique(np.round(values))
+    if PARAMETERS[step.parameter].kind == "int":  # few tokens or many: what matters lies at the low end
+        values = np.unique(np.round(np.geomspace(max(low, 1.0), high, 2 * VALUES)))
     shares = [_shares(parting, float(v)) for v in values]  # (V,) each
     likely = np.argsort(np.max(shares, axis=0))[::-1][:WORDS]
     tokens = list(dict.fromkeys([*parting.tokens[:WORDS], *map(int, likely)]))

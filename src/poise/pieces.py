@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import NamedTuple, overload
 
 from poise.errors import UsageError
-from poise.params import SamplingParams
+from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Prompt, Request
 from poise.spans import Cut, Span
 
@@ -306,6 +306,15 @@ def with_value(params: SamplingParams, parameter: str, value: float) -> Sampling
     """Settings with one parameter at a value, normalised."""
     known = {**params.active(), "dialect": params.dialect, parameter: value}
     return SamplingParams.model_validate(known).normalised()
+
+
+def value_in(parameter: str, span: Span) -> float:
+    """A value of the stretch: half-way where there is one."""
+    middle = span.middle
+    likely = [middle, span.high.value, span.low.value]  # between neighbouring floats there is nothing
+    if PARAMETERS[parameter].kind == "int":
+        likely = [int(middle), int(middle) + 1, int(span.low.value)]
+    return next((value for value in likely if span.holds(value)), likely[0])
 
 
 def _joined(ordered: Sequence[Found]) -> Iterator[Found]:

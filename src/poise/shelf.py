@@ -14,7 +14,7 @@ from poise.database import Row
 from poise.errors import StudyError
 from poise.ledger import Ledger
 from poise.params import PARAMETERS
-from poise.pieces import Dial, Found, tile, with_value
+from poise.pieces import Dial, Found, tile, value_in, with_value
 from poise.records import Completion, Request, params_record
 from poise.spans import Cut, Span, closed, gaps
 
@@ -252,18 +252,9 @@ def _piece(request: Request, parameter: str, span: Span, row: Row) -> Found:
     ids, chances = codec.unpack_ids(token_ids), codec.unpack_floats(logprobs)
     if len(chances) != len(ids):
         raise ValueError(f"{len(ids)} tokens have {len(chances)} log-probabilities")
-    law = with_value(request.params, parameter, _value_in(parameter, span))
+    law = with_value(request.params, parameter, value_in(parameter, span))
     done = Completion(dataclasses.replace(request, params=law), text, ids, chances, reason, thinking)
     return Found(span, done, ids, codec.unpack_ids(doubtful))
-
-
-def _value_in(parameter: str, span: Span) -> float:
-    """A value of the stretch: half-way where there is one."""
-    middle = span.middle
-    likely = [middle, span.high.value, span.low.value]  # between neighbouring floats there is nothing
-    if PARAMETERS[parameter].kind == "int":
-        likely = [int(middle), int(middle) + 1, int(span.low.value)]
-    return next((value for value in likely if span.holds(value)), likely[0])
 
 
 def _whole(parameter: str, span: Span) -> Span:

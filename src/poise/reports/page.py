@@ -76,7 +76,7 @@ def report(study: Study, path: str | Path = "report.html") -> Path:
     target = checked_target(Path(path))
     names = study.use_cases()
     if not names:
-        raise StudyError("A report needs completions", "an empty study", "Draw some first: `poise sweep`")
+        raise StudyError("A report needs completions", "a study without any", "Draw some first: `poise sweep`")
     sections = [make_section(study, name, f"u{i}") for i, name in enumerate(names[:MAX_SECTIONS])]
     html = _render(study, sections, names[MAX_SECTIONS:])
     write_page(target, html)

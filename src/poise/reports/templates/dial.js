@@ -106,10 +106,10 @@
 
   const rows = [];
   function bars() {
-    const at = prompt.bars.length ? prompt.bars[find(prompt.barCuts, value)][2] : -1;
-    $("words").hidden = at < 0;
-    if (at < 0) return;
-    const fork = prompt.forks[at];
+    const which = prompt.bars.length ? prompt.bars[find(prompt.barCuts, value)][2] : -1;
+    $("words").hidden = which < 0;
+    if (which < 0) return;
+    const fork = prompt.forks[which];
     if (bars.of !== fork) {
       bars.of = fork;
       $("context").textContent = fork.before ? `“${fork.before.trimStart()}”` : "the prompt";
@@ -128,7 +128,9 @@
     const vs = fork.values;
     let i = 0;
     while (i + 2 < vs.length && vs[i + 1] <= value) i++;
-    const t = vs.length < 2 || vs[i + 1] === vs[i] ? 0 : Math.min(1, Math.max(0, (value - vs[i]) / (vs[i + 1] - vs[i])));
+    const scaled = (v) => log ? Math.log(v) : v;
+    const t = vs.length < 2 || vs[i + 1] === vs[i] ? 0
+      : Math.min(1, Math.max(0, (scaled(value) - scaled(vs[i])) / (scaled(vs[i + 1]) - scaled(vs[i]))));
     rows.forEach(([bar, share], j) => {
       const right = fork.shares[Math.min(i + 1, vs.length - 1)][j];
       const p = fork.shares[i][j] * (1 - t) + right * t;
@@ -348,7 +350,7 @@
   }
 
   $("low").textContent = said(data.low, 0) === String(data.low) ? String(data.low) : String(+data.low.toPrecision(4));
-  $("high").textContent = String(+data.high.toPrecision(4));
+  $("high").textContent = data.whole ? data.high.toLocaleString("en") : String(+data.high.toPrecision(4));
   if ($("prompt")) {
     data.prompts.forEach((p, i) => {
       const option = make("option", p.prompt.length > 90 ? `${p.prompt.slice(0, 90)}…` : p.prompt);
