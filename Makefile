@@ -8,6 +8,7 @@
 #   make bench-dial  every temperature at once against two, or 151 (with vLLM's CPU build), one by one
 #   make bench-vllm  throughput against vLLM's CPU build, in an environment of its own
 #   make docs        writes the generated pages and the README's file map again
+#   make upgrade     takes the newest version of every dependency and writes constraints.txt; then make test
 #
 # PYTHON=python3.12 chooses the interpreter, 3.11 to 3.13.
 # TORCH=cuda|cpu|any chooses the torch build; without it, cpu is taken where no NVIDIA GPU answers.
@@ -32,10 +33,10 @@ PIP := pip --disable-pip-version-check
 # More threads than cores would fight each other: two workers, one thread each.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help setup demo test check check-slow bench bench-dial bench-vllm docs browser clean
+.PHONY: help setup demo test check check-slow bench bench-dial bench-vllm docs upgrade browser clean
 
 help:
-	@sed -n '3,10s/^#   //p' Makefile
+	@sed -n '3,11s/^#   //p' Makefile
 
 setup: $(VENV)/.installed
 
@@ -66,12 +67,18 @@ bench-vllm: $(VENV)/.installed $(VLLM)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python -m scripts.docs
 
+# Tests and figures are of these exact versions, so that a release elsewhere cannot turn main red overnight.
+upgrade: $(VENV)/.installed
+	$(BIN)/$(PIP) install -q -U --upgrade-strategy eager -e ".[local,dev]" "torch==$(TORCH_VERSION)"
+	@{ echo "# The versions that make test has passed with; written by make upgrade."; \
+	  $(BIN)/$(PIP) freeze --exclude-editable | grep -v '^torch=='; } > constraints.txt
+
 clean:
 	rm -rf $(VENV) $(VLLM) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # `2.13.0+cpu` names the CPU build: pip finds that or nothing, never gigabytes of CUDA. Machines whose indexes
 # have only one build of a platform (macOS) take it as it is.
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "poise needs Python 3.11, 3.12 or 3.13 with venv, and found none. Install one, or name it: make PYTHON=/path/to/python3.12"; exit 1; fi
 	@echo "Setting up $(VENV) with $(PYTHON), torch build: $(TORCH)"
@@ -83,7 +90,7 @@ $(VENV)/.installed: pyproject.toml
 		     echo "Name an index that has one (make TORCH_INDEX=URL), or take what there is, gigabytes of CUDA included: make TORCH=any"; exit 1; } ;; \
 	cuda|any) $(BIN)/$(PIP) install -q "torch==$(TORCH_VERSION)" ;; \
 	*) echo "TORCH is cpu, cuda or any, but got $(TORCH)."; exit 1 ;; esac
-	$(BIN)/$(PIP) install -q -e ".[local,dev]"
+	$(BIN)/$(PIP) install -q -c constraints.txt -e ".[local,dev]"
 	@touch $@
 
 $(VLLM)/.installed:

@@ -177,6 +177,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "control character": ("prompts: ['a\x00b']\n", "must be valid YAML"),
     "endless number": (f"max_tokens: {'9' * 6000}\nprompts: [a]\n", "must be valid YAML, but got line 1"),
     "not UTF-8": (b"name: x\nprompts: [\xff]\n", "UTF-8 text, but got line 2 of mine.yaml. Save it as UTF-8"),
+    "one level too many": ("prompts: " + "[" * 20 + "a" + "]" * 20, "nests at most 20 deep, but got more in line 1"),
     "endless nesting": ("prompts: " + "[" * 100_000, "nests at most 20 deep, but got more in line 1"),
 }  # fmt: skip
 

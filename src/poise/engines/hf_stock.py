@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,9 @@ class StockStep:
         self.vocab_size = int(model.config.get_text_config().vocab_size)
         config = model.config.get_text_config()
         self.window = _window(config)
+        # transformers 5.24 renamed the argument; code that a model brings along may keep the old name.
+        named = inspect.signature(model.forward).parameters
+        self.cache_name = "cache" if "cache" in named else "past_key_values"
         self.kinds = set(getattr(config, "layer_types", None) or ())
         unknown = self.kinds - KNOWN_LAYERS
         if unknown:
@@ -78,7 +82,7 @@ class StockStep:
         self.model.set_attn_implementation(self.attention)
         fed = torch.tensor([list(ids)], device=self.device)
         try:
-            out = self.model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=keep)
+            out = self.model(input_ids=fed, use_cache=True, logits_to_keep=keep, **{self.cache_name: cache})
         except (ValueError, AttributeError) as error:
             if _plain(cache):
                 raise
@@ -120,8 +124,8 @@ class StockStep:
             input_ids=tokens[repeat][:, None],
             attention_mask=self._mask(last, width),
             position_ids=last[:, None],
-            past_key_values=Cache(layers=layers),
             use_cache=True,
+            **{self.cache_name: Cache(layers=layers)},
         )
         logits: torch.Tensor = out.logits[:n, -1]
         return logits

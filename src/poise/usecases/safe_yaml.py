@@ -73,6 +73,8 @@ def _parse(text: str, name: str) -> Document:
         return Document(name, None if node is None else _plain(node, (), marks, name), marks)
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
+        if "nesting" in (error.problem or ""):  # libyaml has a limit of its own, which it may meet before ours
+            raise _too_deep(where, name) from None
         line = f"line {where.line + 1} of " if where else ""
         got = f"{line}{name}: {error.problem or error.context}"
     except yaml.YAMLError as error:
@@ -85,17 +87,21 @@ def _refuse_traps(text: str, name: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
-            raise _trap("A use-case file may not use YAML aliases", f"*{event.anchor}", event, name)
+            raise _trap("A use-case file may not use YAML aliases", f"*{event.anchor}", event.start_mark, name)
         if isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
             depth += 1
         elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
             depth -= 1
         if depth > MAX_DEPTH:
-            raise _trap(f"A use-case file nests at most {MAX_DEPTH} deep", "more", event, name)
+            raise _too_deep(event.start_mark, name)
 
 
-def _trap(rule: str, got: str, at: Any, name: str) -> UseCaseError:
-    return UseCaseError(rule, f"{got} in line {at.start_mark.line + 1} of {name}", "Write the text out")
+def _too_deep(mark: Any, name: str) -> UseCaseError:
+    return _trap(f"A use-case file nests at most {MAX_DEPTH} deep", "more", mark, name)
+
+
+def _trap(rule: str, got: str, mark: Any, name: str) -> UseCaseError:
+    return UseCaseError(rule, f"{got} in line {mark.line + 1} of {name}", "Write the text out")
 
 
 def _plain(node: Any, place: Place, marks: dict[Place, Mark], name: str) -> object:
