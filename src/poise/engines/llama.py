@@ -13,7 +13,7 @@ from poise.engines.products import Product
 from poise.engines.slots import BLOCK, LayerShape, Pad, Place, Slots, blocks
 from poise.engines.weights import Linear
 
-VERSION = 1  # raise when a change here changes bits: it is part of the decode path's name
+VERSION = 2  # raise when a change here changes bits: it is part of the decode path's name
 SPARSE = 0.6  # below this share of used slots, gathering them is cheaper than reading past the holes
 FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
 Config = Mapping[str, Any]  # a model's config.json

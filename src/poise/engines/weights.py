@@ -7,10 +7,11 @@ import torch.nn.functional as F
 
 
 class Linear:
-    """x W^T + b. In bfloat16 on a CPU the weight is kept in the kernel's own layout.
+    """x W^T + b. On a CPU the weight is kept in the kernel's own layout, in bfloat16 and float32.
 
-    Otherwise it is laid out anew at every call: measured on SmolLM2's shapes, 12 % of the time at 96 rows and
-    25 to 40 % at 8. The numbers are the same to the bit.
+    Otherwise it is laid out anew at every call. Measured on SmolLM2's shapes: in bfloat16 12 % of the time at 96 rows
+    and 25 to 40 % at 8; in float32 on a CPU with AVX2 a step of 8 rows takes half the time and one of 64 three
+    quarters. Whether it decodes like transformers' own code, and a row's bits stay, is found out at load.
 
     Args:
         weight: (outputs, inputs).
@@ -33,13 +34,12 @@ class Linear:
 
 
 def _pack(weight: torch.Tensor) -> torch.Tensor | None:
-    """The packed weight; None where this build or device has no such kernel, or it gives other numbers."""
-    if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
+    """The packed weight; None where this build or device has no such kernel."""
+    if weight.device.type != "cpu" or weight.dtype not in (torch.bfloat16, torch.float32):
         return None
     try:
         packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, 64)
-        probe = weight[:2]  # two rows of the right width
-        same = torch.equal(torch.ops.mkldnn._linear_pointwise(probe, packed, None, "none", [], ""), probe @ weight.T)
+        torch.ops.mkldnn._linear_pointwise(weight[:2], packed, None, "none", [], "")  # two rows of the right width
     except (AttributeError, RuntimeError, NotImplementedError):
         return None
-    return packed if same else None
+    return packed
