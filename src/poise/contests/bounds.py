@@ -94,7 +94,7 @@ def _proved(moment: Moment, span: Span, token: int) -> bool:
     """Whether one token wins throughout: it is surely kept, and at both ends beats all that may be kept."""
     step = moment.step
     if step.parameter == "temperature" and span.low.value == 0:
-        return False  # bounds of l/T need a temperature above 0
+        return _cold(moment, span, token)  # bounds of l/T need a temperature above 0
     rows, scales = _ends(moment, span)
     box = _boxed(moment, span, rows, scales)
     if not box.sure[token]:
@@ -104,6 +104,26 @@ def _proved(moment: Moment, span: Span, token: int) -> bool:
         float(row[token] + s * g[token]) >= float(np.max(np.where(box.maybe, row + s * g, -np.inf))) - 1e-12
         for row, s in zip(rows, scales, strict=True)
     ) and (step.parameter != "repetition_penalty" or _apart(box, g * scales[0], token, scales[0]))
+
+
+def _cold(moment: Moment, span: Span, token: int) -> bool:
+    """Whether a token wins at every temperature from just above 0 on.
+
+    Alone at the top it is kept by every cut that keeps the likeliest tokens. Typical sampling keeps it first while
+    the mean distance to the top is below half of the second token's: expected surprise less a token's own is
+    (mean distance - its distance) / T. That mean only grows with T, and only shrinks where a cut came before.
+    """
+    rows, scales = _ends(moment, span)
+    gaps = float(rows[1][token]) - rows[1]
+    gaps[token] = np.inf
+    second, heat = float(gaps.min()), scales[1]
+    if not second > SAFE:
+        return False
+    with np.errstate(under="ignore"):
+        weights = np.exp(-gaps / heat)
+    mean = float((weights * np.where(weights > 0, gaps, 0.0)).sum()) / (1.0 + float(weights.sum()))
+    g = noise.gumbel(moment.noise.words)
+    return 2 * mean < second * (1 - SAFE) and bool(np.all(gaps > heat * (g - g[token]) + 1e-12))
 
 
 def _apart(box: Box, g: Floats, token: int, scale: float) -> bool:
