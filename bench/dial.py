@@ -92,7 +92,6 @@ def _crossover(dtype: str) -> None:
     print(f"\n{POINTS} points with shared prefixes against the whole axis, {CROSS_DRAWS} draws:")
     for length in (8, 16, 24, 32, 48, 64, 96, 128):
         chosen = [d.piece_at(float(v)) for d in dials for v in grid]
-        chosen = [d.piece_at(float(v)) for d in dials for v in grid]
         axis_rows = sum(len({p.prefix[:t] for d in dials for p in d.pieces}) for t in range(1, length))
         grid_rows = sum(len({p.prefix[:t] for p in chosen}) for t in range(1, length))
         more = _more_draws(dials, grid, length)

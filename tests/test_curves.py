@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import poise
 from poise.bands import simultaneous
+from poise.curves import human_nll
 from poise.engines.fake import FakeEngine
 from poise.errors import MetricError, UsageError
 from poise.metrics import METRICS
@@ -49,7 +50,7 @@ def test_a_curve_is_the_mean_at_every_value() -> None:
     assert [(s.span.low.value, s.mean) for s in curve.steps] == [
         (0, 1), (0.2, pytest.approx(2 / 3)), (0.5, pytest.approx(1 / 3)), (0.7, 0)
     ]  # fmt: skip
-    assert curve.average() == pytest.approx(1.4 / 3)
+    assert curve.overall.mean == pytest.approx(1.4 / 3)
     assert curve.stays_below(0.4)[0] == 0.5
     assert curve.at(0.6).mean == pytest.approx(1 / 3)
     assert curve.known_share == 1
@@ -84,6 +85,43 @@ def test_a_band_from_eight_draws_or_eight_prompts() -> None:
         assert low is not None
         assert low <= 0.5
         assert sure is None or sure >= 0.5
+
+
+def test_the_mean_over_the_range_has_an_interval_from_eight_on() -> None:
+    """Eight draws that stop looping at 0.1 ... 0.8 loop over 0.45 of the range on average; seven give no interval."""
+    dials = [made([(0, 0.1 * (i + 1), LOOP), (0.1 * (i + 1), 1, FREE)], i) for i in range(8)]
+    mean, low, high, note = poise.curve(dials, "loop_rate").overall
+    assert mean == pytest.approx(0.45)
+    assert low is not None
+    assert high is not None
+    assert 0.2 < low < 0.45 < high < 0.7
+    assert not note
+    few = poise.curve(dials[:7], "loop_rate").overall
+    assert few.low is None
+    assert "8 draws" in few.note
+    assert poise.curve([made([(0, 1, None)], i) for i in range(8)], "loop_rate").overall.mean is None
+
+
+def test_differences_to_a_human_text_prompt_by_prompt() -> None:
+    """NLL 1 on every text: 0.25 above the one prompt's human text, 0.75 below the other's; a third has none."""
+    dials = [made([(0, 1, FREE)], d, name) for name in "abc" for d in range(8)]
+    reference = {dials[0].prompt: 0.75, dials[8].prompt: 1.75}
+    apart = poise.curve(dials, "nll", reference=reference)
+    assert (apart.metric, apart.n_prompts, apart.n_draws) == ("nll - reference", 2, 16)
+    assert apart.steps[0].mean == pytest.approx(-0.25)
+    with pytest.raises(UsageError, match="a human text to differ from"):
+        poise.curve(dials[16:], "nll", reference=reference)
+
+
+def test_a_human_text_is_scored_as_a_continuation() -> None:
+    """The fake model's own words after the prompt, cut to as many tokens as the texts may have."""
+    prompt = Prompt("a ship", reference="sailed on and found a star")
+    request = Request(prompt, (1,), poise.SamplingParams(), 0, 0, 3)
+    whole = tile([Found(closed(0, 1), None, ())])
+    engine = FakeEngine()
+    found = human_nll(engine, [Dial(request, "temperature", 0.0, 1.0, whole), made([(0, 1, FREE)])])
+    chances = poise.score(engine, Prompt("a ship"), " sailed on and").logprobs
+    assert found == {prompt: pytest.approx(-sum(chances) / 3)}
 
 
 def test_where_a_curve_leaves_a_range() -> None:

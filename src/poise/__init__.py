@@ -39,6 +39,7 @@ _WHERE = {
     "distinct_texts": "poise.curves",
     "dump": "poise.dumps",
     "grid": "poise.params",
+    "human_nll": "poise.curves",
     "latest_study": "poise.places",
     "load": "poise.engines",
     "load_use_case": "poise.usecases",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from poise.curves import Curve as Curve
     from poise.curves import curve as curve
     from poise.curves import distinct_texts as distinct_texts
+    from poise.curves import human_nll as human_nll
     from poise.dials import dial as dial
     from poise.dials import plan_dial as plan_dial
     from poise.dumps import dump as dump

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,8 +16,11 @@ from poise.metrics.context import Context
 from poise.metrics.metric import CompletionMetric, Metric
 from poise.metrics.units import Scope
 from poise.pieces import Dial, merged
-from poise.records import Completion
+from poise.records import Completion, Prompt
+from poise.scores import score
+from poise.sessions import Engine
 from poise.spans import Span
+from poise.stats import Bounds, mean_interval
 from poise.tables import Table, figure, interval
 
 Floats = NDArray[np.float64]
@@ -41,6 +44,21 @@ class Step(NamedTuple):
     high: float | None
 
 
+class Average(NamedTuple):
+    """A curve's mean over the range, each value of the parameter weighing the same.
+
+    Args:
+        mean: over the known range; None where nothing is known.
+        low, high: its 95 % interval; None where there can be none.
+        note: why there is none; empty where there is one.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """A metric for every value of a parameter.
@@ -54,6 +72,7 @@ class Curve:
         n_prompts, n_draws: prompts, and dials in all.
         scope: ``use_case``: the band speaks of prompts like these; ``prompt``: of these only.
         note: why there is no band; empty where there is one.
+        overall: the mean over the whole known range; of `loop_rate` it is the share of the range in loops.
         basis: what texts were cut to, where the metric depends on their length.
     """
 
@@ -67,6 +86,7 @@ class Curve:
     n_draws: int
     scope: Scope
     note: str
+    overall: Average
     basis: str = ""
 
     def at(self, value: float) -> Step:
@@ -80,15 +100,6 @@ class Curve:
     def known_share(self) -> float:
         """Share of the range with a value."""
         return sum(s.span.width for s in self.steps if s.mean is not None) / (self.high - self.low)
-
-    def average(self) -> float | None:
-        """Mean over the whole known range, each value of the parameter weighing the same.
-
-        Of `loop_rate` it is the share of the range in loops.
-        """
-        known = [s for s in self.steps if s.mean is not None]
-        width = sum(s.span.width for s in known)
-        return sum(s.span.width * (s.mean or 0.0) for s in known) / width if width else None
 
     def stays_below(self, level: float) -> tuple[float | None, float | None, float | None]:
         """From which value on the curve stays at or below a level, up to the end of the range.
@@ -113,7 +124,7 @@ class Curve:
         return ends[0], ends[1], ends[2]
 
     def outside(self, low: float, high: float) -> list[tuple[Span, str]]:
-        """Where the curve leaves a range of values, for example the human one.
+        """Where the curve leaves a range of values; with differences to a human text, above 0 is less likely than that.
 
         Args:
             low, high: the range of values.
@@ -140,7 +151,10 @@ class Curve:
         widest = sorted(sorted(self.steps, key=lambda s: -s.span.width)[:_SHOWN], key=lambda s: s.span.low)
         rows = [[str(s.span), figure(s.mean), interval(s.low, s.high)] for s in widest]
         left = len(self.steps) - len(widest)
-        notes = [n for n in (self.basis, self.note, f"{left:,} narrower steps are left out" if left else "") if n]
+        whole = f"mean over the range: {figure(self.overall.mean)} {interval(*self.overall[1:3])}".rstrip()
+        notes = [
+            n for n in (whole, self.basis, self.note, f"{left:,} narrower steps are left out" if left else "") if n
+        ]
         title = (
             f"{self.metric} ({self.unit}) along {self.parameter}: {self.n_prompts:,} prompts, {self.n_draws:,} dials"
         )
@@ -153,7 +167,7 @@ class Curve:
         return self.table().html()
 
 
-def curve(dials: Sequence[Dial], metric: str | Metric) -> Curve:
+def curve(dials: Sequence[Dial], metric: str | Metric, *, reference: Mapping[Prompt, float] | None = None) -> Curve:
     """A metric along dials: at each value the mean over prompts of the mean over draws, with a 95 % band.
 
     The band holds the whole curve at once. With at least 8 prompts the prompt is the unit and it speaks of the use
@@ -162,13 +176,15 @@ def curve(dials: Sequence[Dial], metric: str | Metric) -> Curve:
     Args:
         dials: of one parameter over one range, for example from `dial`.
         metric: a metric of single texts, or its name.
+        reference: the metric's value of each prompt's human text, for example from `human_nll`; the curve is then
+            of the differences to it, prompt by prompt, and prompts without one are left out.
 
     Returns:
         The curve.
 
     Raises:
         MetricError: an unknown metric, or one of whole groups of texts.
-        UsageError: dials of several parameters or ranges, or none.
+        UsageError: dials of several parameters or ranges, or none; no prompt has a reference.
 
     Source: `poise.bands`; docs/method.md.
     """
@@ -179,17 +195,44 @@ def curve(dials: Sequence[Dial], metric: str | Metric) -> Curve:
             "A curve needs a metric of single texts", f"{chosen.name}, of all draws of a prompt",
             "distinct_texts(dials) counts how many differ; for others, sweep single values",
         )  # fmt: skip
-    stretches = merged(dials)
-    context = Context.of([[p.completion for p in d.pieces if p.completion is not None] for d in dials])
-    values = np.full((len(dials), len(stretches)), np.nan)
-    known: dict[int, float] = {}
-    for j, (_, pieces) in enumerate(stretches):
-        for i, piece in enumerate(pieces):
-            if piece.completion is not None:
-                if id(piece) not in known:
-                    known[id(piece)] = _value(chosen, piece.completion, context)
-                values[i, j] = known[id(piece)]
-    return _averaged(dials, chosen, [span for span, _ in stretches], values, _basis(chosen, context))
+    compared = dials if reference is None else [d for d in dials if d.prompt in reference]
+    if not compared:
+        raise UsageError(
+            "A curve of differences needs a human text to differ from", "prompts without a reference",
+            "Give the prompts of the use case a reference",
+        )  # fmt: skip
+    shown, spans, values = _read(compared, chosen)
+    if reference is None:
+        most = float(dials[0].request.max_tokens) if chosen.unit == "tokens" and chosen.high is None else chosen.high
+        return _averaged(compared, shown, spans, values, Bounds(chosen.low, most))
+    values -= np.array([[reference[d.prompt]] for d in compared])
+    return _averaged(compared, shown._replace(name=f"{chosen.name} - reference"), spans, values, Bounds())
+
+
+def human_nll(engine: Engine, dials: Sequence[Dial]) -> dict[Prompt, float]:
+    """How surprising the model finds the human texts of the dials' prompts: what `curve` takes off.
+
+    Args:
+        engine: that drew the dials.
+        dials: some of whose prompts have a reference text.
+
+    Returns:
+        Mean of -ln p per token of each reference, nats/token, over as many tokens as the dials' texts may have;
+        prompts without one are left out.
+
+    Raises:
+        ModelError, PromptError: see `score`.
+    """
+    limits = {d.prompt: d.request.max_tokens for d in dials if d.prompt.reference}
+    scored = {p: score(engine, p, _continuation(p)).logprobs[:n] for p, n in limits.items()}
+    return {p: -float(np.mean(chances)) for p, chances in scored.items()}
+
+
+def _continuation(prompt: Prompt) -> str:
+    """The reference as it would go on: after a plain text, apart from its last word."""
+    said = prompt.reference or ""
+    apart = prompt.chat or said[:1].isspace() or prompt.shown[-1:].isspace()
+    return said if apart else f" {said}"
 
 
 def distinct_texts(dials: Sequence[Dial]) -> Curve:
@@ -212,33 +255,70 @@ def distinct_texts(dials: Sequence[Dial]) -> Curve:
         known = all(p.known for p in pieces)
         steps.append(Step(span, len(texts) / len({*names}) if known else None, None, None))
     note = "It grows with the number of draws, so there is no band"
-    return _curve(dials, ("distinct_texts", "texts"), steps, "prompt", note)
+    widths = np.array([s.span.width for s in steps])
+    there = np.array([s.mean is not None for s in steps])
+    mean = _mean_over(np.array([[s.mean or 0.0 for s in steps]]), widths, there)
+    overall = Average(None if mean is None else float(mean[0]), None, None, note)
+    return _curve(dials, _Shown("distinct_texts", "texts"), steps, "prompt", overall)
 
 
-def _averaged(dials: Sequence[Dial], metric: CompletionMetric, spans: list[Span], values: Floats, basis: str) -> Curve:
+class _Shown(NamedTuple):
+    """What a curve says of its values."""
+
+    name: str
+    unit: str
+    basis: str = ""
+
+
+def _read(dials: Sequence[Dial], metric: CompletionMetric) -> tuple[_Shown, list[Span], Floats]:
+    """The metric of every dial, (dials, m), on the stretches where none changes; NaN where there is no value."""
+    stretches = merged(dials)
+    context = Context.of([[p.completion for p in d.pieces if p.completion is not None] for d in dials])
+    values = np.full((len(dials), len(stretches)), np.nan)
+    known: dict[int, float] = {}
+    for j, (_, pieces) in enumerate(stretches):
+        for i, piece in enumerate(pieces):
+            if piece.completion is not None:
+                if id(piece) not in known:
+                    known[id(piece)] = _value(metric, piece.completion, context)
+                values[i, j] = known[id(piece)]
+    return _Shown(metric.name, metric.unit, _basis(metric, context)), [span for span, _ in stretches], values
+
+
+def _averaged(dials: Sequence[Dial], shown: _Shown, spans: list[Span], values: Floats, bounds: Bounds) -> Curve:
+    """The curve of values (dials, m), its band and its mean over the range."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for i, d in enumerate(dials):
         groups.setdefault(d.request.prompt_ids, []).append(i)
-    whole = ~np.isnan(values).any(axis=0)
+    whole: NDArray[np.bool_] = np.logical_not(np.isnan(values).any(axis=0))
     means = np.array([values[rows].mean(axis=0) for rows in groups.values()])  # (prompts, m)
-    mean = means.mean(axis=0)
     scope: Scope = "use_case" if len(groups) >= ENOUGH else "prompt"
-    fewest = min(map(len, groups.values()))
-    note, low, high = "", np.full(len(spans), np.nan), np.full(len(spans), np.nan)
-    if scope == "prompt" and fewest < ENOUGH:
-        note = f"No band: it takes {ENOUGH} prompts, or {ENOUGH} draws of each; add --draws {ENOUGH}"
-    elif whole.any():
-        strata = [means[:, whole]] if scope == "use_case" else [values[rows][:, whole] for rows in groups.values()]
-        most = float(dials[0].request.max_tokens) if metric.unit == "tokens" and metric.high is None else metric.high
-        low[whole], high[whole] = simultaneous(strata, (metric.low, most))
-    columns = [[None if np.isnan(v) else float(v) for v in x] for x in (mean, low, high)]
+    strata = [means] if scope == "use_case" else [values[rows] for rows in groups.values()]
+    low, high = np.full(len(spans), np.nan), np.full(len(spans), np.nan)
+    each = [_mean_over(s, np.array([span.width for span in spans]), whole) for s in strata]
+    found = [x for x in each if x is not None]
+    mean = float(np.mean([x.mean() for x in found])) if found else None
+    if min(map(len, strata)) < ENOUGH:
+        overall = Average(
+            mean, None, None, f"No band: it takes {ENOUGH} prompts, or {ENOUGH} draws of each; add --draws {ENOUGH}"
+        )
+    elif not found:
+        overall = Average(None, None, None, "No value: at no stretch is every text known")
+    else:
+        low[whole], high[whole] = simultaneous([s[:, whole] for s in strata], (bounds.low, bounds.high))
+        overall = Average(mean, *mean_interval(found, bounds))
+    columns = [[None if np.isnan(v) else float(v) for v in x] for x in (means.mean(axis=0), low, high)]
     steps = [Step(span, *row) for span, *row in zip(spans, *columns, strict=True)]
-    return _curve(dials, (metric.name, metric.unit), steps, scope, note, basis)
+    return _curve(dials, shown, steps, scope, overall)
 
 
-def _curve(
-    dials: Sequence[Dial], named: tuple[str, str], steps: list[Step], scope: Scope, note: str, basis: str = ""
-) -> Curve:
+def _mean_over(values: Floats, widths: Floats, whole: NDArray[np.bool_]) -> Floats | None:
+    """Means over the known part of the range, (n,) of (n, m); None where nothing is known."""
+    width = float(widths[whole].sum())
+    return values[:, whole] @ widths[whole] / width if width else None
+
+
+def _curve(dials: Sequence[Dial], shown: _Shown, steps: list[Step], scope: Scope, overall: Average) -> Curve:
     joined: list[Step] = []
     for step in steps:
         if joined and joined[-1][1:] == step[1:]:
@@ -246,9 +326,11 @@ def _curve(
         else:
             joined.append(step)
     first = dials[0]
+    without = overall.note if all(s.low is None for s in steps) else ""
     return Curve(
-        metric=named[0], unit=named[1], parameter=first.parameter, low=first.low, high=first.high, steps=tuple(joined),
-        n_prompts=len({d.request.prompt_ids for d in dials}), n_draws=len(dials), scope=scope, note=note, basis=basis,
+        metric=shown.name, unit=shown.unit, parameter=first.parameter, low=first.low, high=first.high,
+        steps=tuple(joined), n_prompts=len({d.request.prompt_ids for d in dials}), n_draws=len(dials), scope=scope,
+        note=without, overall=overall, basis=shown.basis,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from poise.errors import ParameterError, UsageError
 from poise.params import PARAMETERS, SamplingParams
 from poise.pieces import Dial, Dials, Piece
 from poise.records import params_record
+from poise.reports.readout import human_values, sentences
 
 if TYPE_CHECKING:
     from poise.asks import Given
@@ -73,7 +74,7 @@ def dial(
     if asked.as_json:
         show_json(dialled_record(dials, plan, written))
         return
-    _show(dials, plan)
+    _show(dials, plan, engine)
     if written is not None:
         show(f"\n{written}: move the {parameter} there; one file, opens without a network")
         show(f"\nNext: poise dump --what pieces --study {shlex.quote(str(plan.study))} -o pieces.csv")
@@ -154,8 +155,8 @@ def _show_plan(plan: DialPlan, asked: Drawing) -> None:
     ))  # fmt: skip
 
 
-def _show(dials: Dials, plan: DialPlan) -> None:
-    """The widest pieces of each dial, what was expected and what it took."""
+def _show(dials: Dials, plan: DialPlan, engine: Engine) -> None:
+    """The widest pieces of each dial, what their curves say, what was expected and what it took."""
     for each in dials[:4]:
         texts = f"{len(each.texts):,} texts on {len(each.pieces):,} pieces"
         show_heading(f"{clip(each.prompt.shown, 40)}, draw {each.draw}: {texts}")
@@ -166,6 +167,8 @@ def _show(dials: Dials, plan: DialPlan) -> None:
             show(f"the widest {_SHOWN} of {len(each.pieces):,} pieces")
     if len(dials) > 4:
         show(f"and {len(dials) - 4:,} dials more")
+    if len(dials) > 1:
+        show("\n" + "\n".join(wrapped(said) for said in sentences(dials, human_values(engine, dials))))
     cost = dials.cost
     show(f"\n{dials.exact_share:.1%} of the range is known exactly")
     if cost.expected_pieces is not None:

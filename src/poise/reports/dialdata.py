@@ -23,13 +23,14 @@ BARS = 6  # words under the texts
 TAIL = 48  # characters of the text before the next word
 
 
-def prompt_record(dials: Sequence[Dial], forks: Sequence[Fork], decode: Decode) -> Record:
+def prompt_record(dials: Sequence[Dial], forks: Sequence[Fork], decode: Decode, apart: Sequence[Span] = ()) -> Record:
     """Everything the page shows of one prompt.
 
     Args:
         dials: its draws.
         forks: where their texts part.
         decode: text of token ids.
+        apart: where texts are surely less likely than a human text.
 
     Returns:
         Plain data: see `dial.js`.
@@ -41,17 +42,19 @@ def prompt_record(dials: Sequence[Dial], forks: Sequence[Fork], decode: Decode) 
         "draws": [_draw(d, names, decode) for d in shown],
         "bars": _bars(shown, forks),
         "forks": [_fork(f, decode) for f in forks],
-        "zones": zones(dials),
+        "zones": zones(dials, apart),
         "of": len(dials),
     }
 
 
-def zones(dials: Sequence[Dial]) -> list[tuple[float, float, str]]:
-    """Stretches with a name: "repeats" where at least half of the draws end in a loop, "varies" where none does and
-    all texts differ. A name needs two draws, all known, and 3 % of the range.
+def zones(dials: Sequence[Dial], apart: Sequence[Span] = ()) -> list[tuple[float, float, str]]:
+    """Stretches with a name: "repeats" where at least half of the draws end in a loop; "falls apart" where fewer do
+    and texts are surely less likely than a human text; "varies" where none loops and all texts differ. A name needs
+    two draws, all known, and 3 % of the range.
 
     Args:
         dials: the draws of one prompt.
+        apart: where texts are surely less likely than a human text, from `readout.less_likely`.
 
     Returns:
         Low, high, name, from low to high.
@@ -65,6 +68,8 @@ def zones(dials: Sequence[Dial]) -> list[tuple[float, float, str]]:
         name = ""
         if len(done) == len(dials) and 2 * loops >= len(dials):
             name = "repeats"
+        elif len(done) == len(dials) and any(not a.meet(span).empty for a in apart):
+            name = "falls apart"
         elif len(done) == len(dials) and not loops and len({c.token_ids for c in done}) == len(dials):
             name = "varies"
         if marks and marks[-1][1] == name:

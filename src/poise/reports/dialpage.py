@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -13,13 +13,14 @@ from typing import Any, cast
 from markupsafe import Markup
 
 from poise import __version__
-from poise.curves import curve, distinct_texts
+from poise.curves import Curve, curve, distinct_texts
 from poise.escapes import visible
 from poise.forks import Fork
 from poise.motions import motion
 from poise.params import PARAMETERS
 from poise.pieces import Dial, Dials
-from poise.reports import bundle
+from poise.records import Prompt
+from poise.reports import bundle, readout
 from poise.reports.dialdata import SIDE_BY_SIDE, Record, prompt_record
 from poise.reports.page import checked_target, environment, write_page
 from poise.sessions import Engine, LogitsEngine
@@ -50,7 +51,13 @@ def dial_report(study: Study, dials: Dials | Sequence[Dial], path: str | Path = 
     target = checked_target(Path(path))
     groups = [list(g) for _, g in itertools.groupby(dials, lambda d: (d.request.prompt_ids, d.request.max_tokens))]
     decode = cast(LogitsEngine, engine).decode
-    records = [prompt_record(g, _forks(study, g[0]), decode) for g in groups[:MAX_PROMPTS]]
+    shown = groups[:MAX_PROMPTS]
+    human = [readout.human_values(engine, g) for g in shown]
+    curves = [_curves(g, h.nll) for g, h in zip(shown, human, strict=True)]
+    records = [
+        prompt_record(g, _forks(study, g[0]), decode, readout.less_likely(c[-1]) if h.nll else ())
+        for g, h, c in zip(shown, human, curves, strict=True)
+    ]
     first = groups[0][0]
     data = {
         "parameter": first.parameter,
@@ -60,9 +67,10 @@ def dial_report(study: Study, dials: Dials | Sequence[Dial], path: str | Path = 
         "whole": PARAMETERS[first.parameter].kind == "int",
         "log": PARAMETERS[first.parameter].kind == "int" and first.high > LOG_FROM * max(first.low, 1),
         "prompts": records,
-        "curves": [_curves(g) for g in groups[:MAX_PROMPTS]],
+        "curves": [[_plot(c) for c in of_prompt] for of_prompt in curves],
+        "says": [readout.sentences(g, h) if len(g) > 1 else [] for g, h in zip(shown, human, strict=True)],
     }
-    write_page(target, _render(study, dials, groups, data))
+    write_page(target, _render(study, dials, groups, data, human=any(h.nll for h in human)))
     return target
 
 
@@ -70,20 +78,22 @@ def _forks(study: Study, dial: Dial) -> list[Fork]:
     return [Fork.from_json(*kept) for kept in study.forks(dial.request, dial.parameter)]
 
 
-def _curves(dials: Sequence[Dial]) -> list[Record]:
-    """Step functions over the range: value, closed or not, mean and band."""
+def _curves(dials: Sequence[Dial], human: Mapping[Prompt, float]) -> list[Curve]:
+    """Those on the page; the difference to a human text, where there is one, stands last."""
     made = [distinct_texts(dials), *(curve(dials, name) for name in CURVES)]
-    return [
-        {
-            "name": c.metric, "unit": c.unit, "note": visible(c.note), "n": c.n_draws,
-            "x": [p.span.low.value for p in c.steps], "mean": [p.mean for p in c.steps],
-            "low": [p.low for p in c.steps], "high": [p.high for p in c.steps],
-        }
-        for c in made
-    ]  # fmt: skip
+    return [*made, curve(dials, "nll", reference=human)] if human else made
 
 
-def _render(study: Study, dials: Dials | Sequence[Dial], groups: list[list[Dial]], data: Record) -> str:
+def _plot(c: Curve) -> Record:
+    """A step function over the range: value, mean and band."""
+    return {
+        "name": c.metric, "unit": c.unit, "note": visible(c.note), "n": c.n_draws,
+        "x": [p.span.low.value for p in c.steps], "mean": [p.mean for p in c.steps],
+        "low": [p.low for p in c.steps], "high": [p.high for p in c.steps],
+    }  # fmt: skip
+
+
+def _render(study: Study, dials: Dials | Sequence[Dial], groups: list[list[Dial]], data: Record, *, human: bool) -> str:
     first = groups[0][0]
     script, style = _script(), _style()
     cost = dials.cost if isinstance(dials, Dials) else None
@@ -100,6 +110,7 @@ def _render(study: Study, dials: Dials | Sequence[Dial], groups: list[list[Dial]
         "doubtful": sum(bool(p.doubtful) for g in groups for d in g for p in d.pieces),
         "how": motion(first.parameter, first.request.params),
         "cost": cost,
+        "human": human,
         "notes": dials.notes if isinstance(dials, Dials) else (),
         "fingerprint": study.fingerprint,
         "command": _command(study, first, groups),

@@ -232,7 +232,7 @@
     ink.fillStyle = color("--rule");
     ink.fillRect(0, h * 0.28, canvas.width, h * 0.44);
     for (const [low, high, name] of prompt.zones) {
-      ink.fillStyle = color(`--${name}`);
+      ink.fillStyle = color(`--${name.replaceAll(" ", "-")}`);
       ink.globalAlpha = 0.75;
       ink.fillRect(x(low), h * 0.28, x(high) - x(low), h * 0.44);
       ink.globalAlpha = 1;
@@ -294,13 +294,15 @@
 
   function plots() {
     if (!$("curves").open) return;
-    const curves = data.curves[data.prompts.indexOf(prompt)];
+    const which = data.prompts.indexOf(prompt), curves = data.curves[which];
+    $("says").replaceChildren(...data.says[which].map((said) => make("li", said)));
     $("plots").replaceChildren(...curves.map((c) => {
       const figure = make("figure"), caption = make("figcaption");
       caption.append(make("b", c.name.replaceAll("_", " ")), ` (${c.unit}), ${c.n} draws. ${c.note}`);
       const seen = [...c.mean, ...c.low, ...c.high].filter((v) => v !== null);
       let low = Math.min(...seen), high = Math.max(...seen);
       if (c.unit === "share") [low, high] = [0, 1];
+      if (c.name.endsWith("reference")) [low, high] = [Math.min(low, 0), Math.max(high, 0)]; // 0: the human text
       if (!(high > low)) high = low + 1;
       const y = (v) => 100 - 100 * (v - low) / (high - low);
       const x = (i) => 1000 * place(i < c.x.length ? c.x[i] : data.high);
@@ -313,6 +315,7 @@
         open = true;
         if (c.low[i] !== null) band += `M${x(i)} ${y(c.low[i])}H${x(i + 1)}V${y(c.high[i])}H${x(i)}Z`;
       });
+      if (c.name.endsWith("reference")) box.append(svg("line", { class: "human", x1: 0, x2: 1000, y1: y(0), y2: y(0) }));
       if (band) box.append(svg("path", { class: "band", d: band }));
       box.append(svg("path", { class: "line", d: line }));
       box.append(svg("line", { class: "now", x1: 1000 * place(value), x2: 1000 * place(value), y1: -2, y2: 102 }));
