@@ -236,5 +236,13 @@ def test_the_command_names_what_comes_next(run: Run, tmp_path: Path) -> None:
     assert " pieces)" in done.out
     done = run("dump", "--what", "curves", "-m", "nll", "-o", "c.parquet", "--study", "s.db", "--json")
     assert json.loads(done.out)["n"] == pq.read_table(tmp_path / "c.parquet").num_rows
+    for kind, start in {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}.items():
+        done = run("dump", "--what", "curves", "-o", f"c.{kind}", "--study", "s.db")
+        assert (done.code, f"c.{kind}  (2 curves)" in done.out) == (0, True), done.err
+        assert (tmp_path / f"c.{kind}").read_bytes().startswith(start)
+    wrong = run("dump", "-o", "texts.svg", "--study", "s.db")
+    assert (wrong.code, "Figures are of curves" in wrong.err) == (2, True)
+    wrong = run("dump", "--what", "curves", "-o", "none/c.svg", "--study", "s.db")
+    assert (wrong.code, "A figure goes to a folder that is there" in wrong.err) == (2, True)
     wrong = run("dump", "--what", "pieces", "-m", "nll", "-o", "p.csv", "--study", "s.db")
     assert (wrong.code, "Add --what curves" in wrong.err) == (2, True)

@@ -1,4 +1,4 @@
-"""A study's completions, pieces and curves as JSON lines, CSV or Parquet."""
+"""A study's completions, pieces and curves as tables, and curves as figures."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from poise.curves import curve
+from poise.curves import Curve, curve
 from poise.errors import StudyError, UsageError
 from poise.metrics.metric import Metric
 from poise.params import PARAMETERS, SamplingParams
 from poise.pieces import Dial, Piece
 from poise.records import Completion, Request
+from poise.reports.charts import Figure, curve_figure
+from poise.reports.page import checked_target, write_page
 from poise.study import Study
 from poise.tabular import FORMULA_STARTS as FORMULA_STARTS
 from poise.tabular import MARK as MARK
 from poise.tabular import Column, Columns, Format, Record, write_rows
 
 What = Literal["completions", "pieces", "curves"]
+DRAWN = ("loop_rate", "nll")  # curves of a dump, unless asked for others
 
 COLUMNS: Columns = {
     "model": Column("text", "the model's name, as it was first written"),
@@ -91,42 +94,44 @@ CURVE_COLUMNS: Columns = {
 
 def dump(
     study: Study,
-    format: Format,
+    format: Format | Figure,
     path: str | Path | None = None,
     *,
     everything: bool = True,
     what: What = "completions",
-    metrics: Sequence[str | Metric] = ("loop_rate", "nll"),
+    metrics: Sequence[str | Metric] = DRAWN,
 ) -> int:
     """Write what a study holds as a table; `COLUMNS`, `PIECE_COLUMNS`, `CURVE_COLUMNS` say what its columns hold.
 
     Args:
         study: the study.
-        format: ``jsonl``, ``csv`` or ``parquet``; see `tabular.write_rows` for what each keeps.
-        path: the file to write or replace; None or "-" for standard output.
+        format: ``jsonl``, ``csv`` or ``parquet``; see `tabular.write_rows` for what each keeps. Of curves also a
+            figure, ``svg``, ``png`` or ``pdf``.
+        path: the file to write or replace; None or "-" for standard output, which takes no figure.
         everything: also completions that earlier askings drew: prompts that left a use case, other limits.
         what: ``completions``; ``pieces`` of its dials; ``curves``: metrics along its dials, with their bands.
         metrics: of the curves.
 
     Returns:
-        How many rows were written.
+        How many rows, or curves of a figure, were written.
 
     Raises:
-        UsageError: an unknown format or kind, a folder, the study itself.
+        UsageError: an unknown format or kind, a folder, the study itself; a figure of anything but curves.
         MetricError: an unknown metric.
         StudyError: no dials to write.
         StoreError: the file cannot be written.
     """
     Study.given(study)
     target = None if path in (None, "-") else Path(str(path))
+    if format == "svg" or format == "png" or format == "pdf":
+        return _figure(study, format, target, what, metrics)
     if what == "completions":
         return write_rows(COLUMNS, _records(study, everything), format, target, study.path)
     if what not in ("pieces", "curves"):
         raise UsageError("A dump holds completions, pieces or curves", repr(what), "Leave it out for completions")
-    dials = _dials(study, what)
     if what == "pieces":
-        return write_rows(PIECE_COLUMNS, _pieces(study, dials), format, target, study.path)
-    return write_rows(CURVE_COLUMNS, list(_curves(study, dials, metrics)), format, target, study.path)
+        return write_rows(PIECE_COLUMNS, _pieces(study, _dials(study, what)), format, target, study.path)
+    return write_rows(CURVE_COLUMNS, list(_steps(study, metrics)), format, target, study.path)
 
 
 def _dials(study: Study, what: What) -> list[Dial]:
@@ -206,15 +211,42 @@ def _piece(piece: Piece) -> Record:
     }  # fmt: skip
 
 
-def _curves(study: Study, dials: Sequence[Dial], metrics: Sequence[str | Metric]) -> Iterator[Record]:
-    """A row per step of each curve: dials of one use case, parameter, range, and the same else but the seed."""
+def _figure(study: Study, format: Figure, target: Path | None, what: What, metrics: Sequence[str | Metric]) -> int:
+    if what != "curves":
+        raise UsageError("Figures are of curves", f"{format} of {what}", "Ask for curves, or for a table: jsonl, csv")
+    if target is None:
+        raise UsageError("A figure goes to a file", "none", f"For example curves.{format}")
+    checked_target(target, "A figure")
+    found = curves(study, metrics)
+    write_page(target, curve_figure([(f"{d.prompt.use_case}, {d.request.params.label}", c) for d, c in found], format))
+    return len(found)
+
+
+def curves(study: Study, metrics: Sequence[str | Metric] = DRAWN) -> list[tuple[Dial, Curve]]:
+    """The curves that a study's dials give, as `dump` writes them.
+
+    Args:
+        study: with dials.
+        metrics: of the curves.
+
+    Returns:
+        For each use case, parameter, range and setting, and each metric, one of the dials and the curve of all.
+
+    Raises:
+        StudyError: no dials.
+        MetricError: an unknown metric.
+    """
     groups: dict[tuple[object, ...], list[Dial]] = {}
-    for d in dials:
+    for d in _dials(study, "curves"):
         r = d.request
         kind = (r.prompt.use_case, d.parameter, d.low, d.high, r.params, r.max_tokens, r.min_tokens, r.stop)
         groups.setdefault(kind, []).append(d)
-    for found, metric in itertools.product(groups.values(), metrics):
-        first, c = found[0], curve(found, metric)
+    return [(found[0], curve(found, metric)) for found, metric in itertools.product(groups.values(), metrics)]
+
+
+def _steps(study: Study, metrics: Sequence[str | Metric]) -> Iterator[Record]:
+    """A row per step of each curve."""
+    for first, c in curves(study, metrics):
         for step in c.steps:
             yield {
                 "model": study.fingerprint.model, "use_case": first.prompt.use_case,

@@ -23,7 +23,7 @@ StudyFlag = Annotated[str | None, typer.Option("--study", help="File of the stud
 MetricFlag = Annotated[list[str], typer.Option("--metric", "-m", help="A metric, by name. Repeatable. Default: all.")]
 UseCaseFlag = Annotated[str | None, typer.Option("--use-case", help="One use case of the study. Default: all.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else to stdout; see docs/json.md.")]
-Format = Literal["jsonl", "csv", "parquet"]
+Format = Literal["jsonl", "csv", "parquet", "svg", "png", "pdf"]
 What = Literal["completions", "pieces", "curves"]
 
 
@@ -101,22 +101,22 @@ def report(
 def dump(
     output: Annotated[str | None, typer.Option("--output", "-o", help="File to write. Default, and -: stdout.")] = None,
     format: Annotated[
-        str | None, typer.Option("--format", help="jsonl, csv or parquet. Default: by the file's name, else jsonl.")
+        str | None, typer.Option("--format", help="jsonl, csv, parquet; of curves svg, png, pdf. Default: by the name.")
     ] = None,
     what: Annotated[str, typer.Option("--what", help="completions, pieces (of dials) or curves.")] = "completions",
     metrics: MetricFlag = [],  # noqa: B006  Typer copies it
     study: StudyFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write every completion, piece or curve as JSONL, CSV or Parquet."""
+    """Write every completion, piece or curve as JSONL, CSV or Parquet; curves also as a figure."""
     output = None if output == "-" else output
     kind = _what(what, metrics)
     asked: dict[str, Any] = {"metrics": metrics} if metrics else {}
     if output is not None and Path(output).is_dir():
         raise UsageError("A dump goes to a file", f"the folder '{output}'" if output else "''", "Add -o texts.jsonl")
     chosen = _format(output, format)
-    if output is None and (as_json or chosen == "parquet"):
-        needs = "--json" if as_json else "Parquet"
+    if output is None and (as_json or chosen not in ("jsonl", "csv")):
+        needs = "--json" if as_json else chosen
         raise UsageError(f"{needs} needs a file for the data", "none", f"Add -o texts.{chosen}")
     with reading(study, judging=False) as opened:
         if output is None:
@@ -129,7 +129,8 @@ def dump(
             return
     following = {"completions": "measure", "pieces": "dump --what curves -o curves.csv", "curves": "list metrics"}[kind]
     named = "" if kind == "curves" else naming(study)
-    show(f"{output}  ({n:,} {'steps of curves' if kind == 'curves' else kind})\n\nNext: poise {following}{named}")
+    counted = "steps of curves" if kind == "curves" and chosen in ("jsonl", "csv", "parquet") else kind
+    show(f"{output}  ({n:,} {counted})\n\nNext: poise {following}{named}")
 
 
 def _what(said: str, metrics: list[str]) -> What:
@@ -146,4 +147,5 @@ def _format(output: str | None, given: str | None) -> Format:
     for known in get_args(Format):
         if chosen == known:
             return known  # type: ignore[no-any-return]
-    raise UsageError("A dump's format is jsonl, csv or parquet", repr(chosen), "Add --format jsonl")
+    rule = "A dump's format is jsonl, csv or parquet, of curves also svg, png or pdf"
+    raise UsageError(rule, repr(chosen), "Add --format jsonl")

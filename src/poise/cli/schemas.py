@@ -225,9 +225,9 @@ class Dumped(Record):
     """`poise dump --json`."""
 
     study: str = _STUDY
-    format: Literal["jsonl", "csv", "parquet"]
+    format: Literal["jsonl", "csv", "parquet", "svg", "png", "pdf"]
     path: str = Field(description="path of the file written")
-    n: int = Field(description="completions written")
+    n: int = Field(description="completions, pieces, steps of curves, or curves of a figure written")
 
 
 class Item(Record):

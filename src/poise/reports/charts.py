@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from poise.curves import Curve
 from poise.errors import MetricError, UsageError
+from poise.escapes import visible
 from poise.measurements import Measurement, measure
 from poise.reports.axes import Axis, find_axis, in_order
 from poise.reports.numerals import PERCENT_UNITS, figure, interval
@@ -16,6 +18,7 @@ from poise.study import Study
 if TYPE_CHECKING:
     import altair as alt
 
+Figure = Literal["svg", "png", "pdf"]
 Spec = dict[str, Any]  # Vega-Lite
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name that tells the version; nothing fetches it
 HEIGHT = 170  # pixels of the plotting area
@@ -285,11 +288,12 @@ def _config(palette: Palette) -> Spec:
     }  # fmt: skip
 
 
-def curve_chart(curve: Curve) -> Any:
+def curve_chart(curve: Curve, about: str = "") -> Any:
     """A step chart of a curve with its simultaneous band.
 
     Args:
         curve: from `poise.curve` or `poise.distinct_texts`.
+        about: what else its title says, for example the other settings.
 
     Returns:
         An Altair chart; a notebook shows it, `.save("curve.svg")` writes it, also as .png, .pdf and .html.
@@ -302,9 +306,32 @@ def curve_chart(curve: Curve) -> Any:
     base = alt.Chart(data)
     band = base.mark_area(interpolate="step-after", opacity=0.2).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
     line = base.mark_line(interpolate="step-after", strokeWidth=1.5).encode(x=x, y=alt.Y("mean:Q", title=title))
-    said = f"{curve.n_prompts} prompts, {curve.n_draws} dials" + (f". {curve.note}" if curve.note else "; 95 % band")
+    counted = f"{curve.n_prompts} prompts, {curve.n_draws} dials" + (f". {curve.note}" if curve.note else "; 95 % band")
     layers = [line] if curve.note else [band, line]
-    return alt.layer(*layers).properties(width=560, height=260, title=alt.TitleParams(title, subtitle=said))
+    subtitle = [visible(about), counted] if about else counted
+    return alt.layer(*layers).properties(width=560, height=260, title=alt.TitleParams(title, subtitle=subtitle))
+
+
+def curve_figure(curves: Sequence[tuple[str, Curve]], format: Figure) -> bytes:
+    """Curves one below the other, as a file for print or web.
+
+    Args:
+        curves: what each is about, and the curve; at least one.
+        format: ``svg``, ``png`` at twice the size, or ``pdf``.
+
+    Returns:
+        The file's content.
+    """
+    import altair as alt
+
+    drawn = alt.vconcat(*(curve_chart(c, about) for about, c in curves)).resolve_scale(x="independent")
+    if format == "svg":
+        text = io.StringIO()
+        drawn.save(text, format=format)
+        return text.getvalue().encode()
+    out = io.BytesIO()
+    drawn.save(out, format=format, **({"scale_factor": 2} if format == "png" else {}))
+    return out.getvalue()
 
 
 def _curve_points(curve: Curve) -> list[dict[str, Any]]:

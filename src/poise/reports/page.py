@@ -163,20 +163,21 @@ def _uses(trials: Sequence[Trial]) -> list[ParameterUse]:
     return sorted(made, key=lambda u: (not u.use, not u.use.startswith("Varied")))
 
 
-def checked_target(target: Path) -> Path:
+def checked_target(target: Path, what: str = "A report") -> Path:
     """A path that a file can have: found before any work."""
     if target.is_dir():
-        raise UsageError("A report goes to a file", f"the folder '{target}'", "For example -o report.html")
+        example = "" if what != "A report" else "For example -o report.html"
+        raise UsageError(f"{what} goes to a file", f"the folder '{target}'", example)
     if not target.parent.is_dir():
-        raise UsageError("A report goes to a folder that is there", str(target.parent), "Make it, or name another")
+        raise UsageError(f"{what} goes to a folder that is there", str(target.parent), "Make it, or name another")
     return target
 
 
-def write_page(target: Path, html: str) -> None:
-    """Replace the file in one step: a reader never sees half a page."""
+def write_page(target: Path, html: str | bytes) -> None:
+    """Replace the file in one step: a reader never sees half a page, or half a figure."""
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        part.write_text(html, encoding="utf-8")
+        part.write_bytes(html.encode() if isinstance(html, str) else html)
         part.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):
