@@ -77,6 +77,40 @@ def test_every_value_gives_what_generate_draws(engine: FakeEngine, study: Path, 
         assert len(d.breakpoints) == len(d.pieces) - 1
 
 
+@pytest.mark.parametrize(("parameter", "beside"), [
+    *((name, {}) for name in RANGES), ("top_p", {"temperature": 0.9}),
+    *(("temperature", cut) for cut in ({"top_k": 4}, {"top_p": 0.8}, {"min_p": 0.1})),
+], ids=str)  # fmt: skip
+def test_every_piece_has_a_value_and_every_end_is_on_its_side(parameter: str, beside: dict, study: Path) -> None:
+    """A model of few words meets the same logits again and again: a cut a float off would make pieces of one float.
+
+    Drawn at every float of the narrow pieces, and at every end: not one differs.
+    """
+    engine = FakeEngine(seed=1)
+    dials = poise.dial(
+        engine, "Once upon a time", parameter, *RANGES[parameter], params=SamplingParams(**beside), draws=3,
+        max_tokens=20, study=study,
+    )  # fmt: skip
+    values = []
+    for i, d in enumerate(dials):
+        for piece in d.pieces:
+            if parameter == "top_k" or piece.high - piece.low > 64 * np.spacing(piece.high):
+                values.append((i, piece.low))
+                values.append((i, piece.high if piece.high_closed else piece.low))
+                continue
+            inside = [v for v in _floats(piece.low, piece.high) if v in piece]
+            assert inside, piece.span
+            values += [(i, v) for v in inside]
+    assert all(same(c, dials[i].at(v)) for c, (i, v) in zip(plain(engine, dials, values), values, strict=True))
+
+
+def _floats(low: float, high: float) -> list[float]:
+    found = [low]
+    while found[-1] < high:
+        found.append(math.nextafter(found[-1], math.inf))
+    return found
+
+
 def test_a_piece_departs_from_its_parent_where_it_says(engine: FakeEngine, study: Path) -> None:
     dial = poise.dial(engine, "a ship", "temperature", 0, 1.5, max_tokens=20, study=study).only
     assert (dial.pieces[0].parent, dial.pieces[0].departs) == (None, 0)

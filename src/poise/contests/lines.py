@@ -42,11 +42,12 @@ class Lines:
         return int(self.field.ids[np.argmax(self.field.base + value * self.field.slope)])
 
     def change(self, left: int, right: int, span: Span) -> Cut:
-        """Where the two lines cross; there the lower id wins."""
+        """Where the two lines cross; there the higher score wins, and of equals the lower id."""
         i, j = (int(np.searchsorted(self.field.ids, t)) for t in (left, right))
         base, slope = self.field.base, self.field.slope
-        at = (base[i] - base[j]) / (slope[j] - slope[i]) if slope[i] != slope[j] else span.middle
-        return Cut(float(at), after=left < right)
+        at = float((base[i] - base[j]) / (slope[j] - slope[i])) if slope[i] != slope[j] else span.middle
+        ahead = float((base[i] + at * slope[i]) - (base[j] + at * slope[j]))
+        return Cut(at, after=ahead > 0 or (ahead == 0 and left < right))
 
     def doubt(self, token: int, span: Span) -> float | None:
         """Never: a line above all others at both ends is above them in between."""

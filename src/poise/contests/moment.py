@@ -156,6 +156,27 @@ class Contest(Protocol):
         ...
 
 
+def crossing(moment: Moment, span: Span, value: float, left: int, right: int) -> Cut:
+    """The cut at a value where two scores meet but for rounding: on the side that the law's own arithmetic says.
+
+    Args:
+        moment: the step.
+        span: the stretch that they meet in.
+        value: of the moving parameter, where a formula says they meet.
+        left, right: the winners below and above; of equals the lower id wins.
+
+    Returns:
+        The cut.
+    """
+    if not span.low.value < value < span.high.value:  # meets at an end, or beyond it
+        return Cut(value, after=left < right)
+    step = moment.step
+    made = step.law.reshape(step.logits, [step.row], [step.at(value)], [step.history], [step.barred])
+    g = noise.gumbel(moment.noise.words[[left, right]]) * float(made.scale[0])
+    scores = [float(made.values[0][token]) + float(x) for token, x in zip((left, right), g, strict=True)]
+    return Cut(value, after=scores[0] > scores[1] or (scores[0] == scores[1] and left < right))
+
+
 def lead(values: Values, scale: float, row: NoiseRow, token: int) -> float:
     """How far a token's score lies ahead of all others'.
 

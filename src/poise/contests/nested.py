@@ -8,14 +8,14 @@ import numpy as np
 from scipy import optimize
 
 from poise import draws, noise
-from poise.contests.moment import TINY, Moment, Values, lead
+from poise.contests.moment import TINY, Moment, Values, crossing, lead
 from poise.contests.splits import inside
 from poise.law import ROUNDING
 from poise.motions import Motion
 from poise.params import DIALECTS, PARAMETERS, SamplingParams
 from poise.spans import Cut, Span
 
-CLOSE = 1e-13  # a formula's border is taken when the law decides differently this far to either side of it
+CLOSE = 1e-13  # the law's own border is looked for this far to either side of a formula's
 HALVINGS = 200  # at most; float64 has none left after some 60
 
 
@@ -27,7 +27,7 @@ class Nested:
         how: its mechanism, ``nested`` or ``rays``: of the latter scores are lines in the parameter as well.
     """
 
-    slack = 2 * CLOSE
+    slack = 0.0
 
     def __init__(self, moment: Moment, how: Motion) -> None:
         self.step, self.noise = moment
@@ -65,8 +65,11 @@ class Nested:
         row = self.kept(inside(span, False)[1])
         ahead = float(row[left]) - float(row[right])
         g = noise.gumbel(self.noise.words[[left, right]])
-        crossing = Cut(ahead / float(g[1] - g[0]) if g[0] != g[1] else span.middle, after=left < right)
-        return max(self._border(right, span), crossing)
+        meet = ahead / float(g[1] - g[0]) if g[0] != g[1] else span.middle
+        border = self._border(right, span)
+        if border.value > meet:
+            return border
+        return max(border, crossing(Moment(self.step, self.noise), span, meet, left, right))
 
     def doubt(self, token: int, span: Span) -> float | None:
         """Never: who is there in between is there at one end, and lost; of rays, see docs/method.md."""
@@ -86,19 +89,30 @@ class Nested:
             return span.high if self.shrinks else span.low
         if self.whole:
             return Cut(float(self._halve_whole(token, int(low), int(high))))
-        guess = _formula(self, token)
-        if guess is not None and low + CLOSE < guess < high - CLOSE:
-            sides = guess - CLOSE * max(1.0, guess), guess + CLOSE * max(1.0, guess)
-            if self._there(sides[0], token) == self.shrinks != self._there(sides[1], token):
-                if not sides[0] <= round(guess, 9) <= sides[1]:  # a round number may be asked for: decide it exactly
-                    return Cut(guess, after=self.shrinks)
-                low, high = sides
+        low, high = self._bracket(token, low, high)
         for _ in range(HALVINGS):
             middle = low + (high - low) / 2
             if not low < middle < high:
                 break
             low, high = (middle, high) if self._there(middle, token) == self.shrinks else (low, middle)
         return Cut(low, after=True) if self.shrinks else Cut(high)
+
+    def _bracket(self, token: int, low: float, high: float) -> tuple[float, float]:
+        """Values close to the formula's border between which the law decides otherwise; the given ones without it.
+
+        The law's own border is then halved out to the float: a formula may be some floats off, and where the same
+        logits come again later in a text, a cut beside the law's own would leave a piece that no value draws.
+        """
+        guess = _formula(self, token)
+        if guess is None or not low < guess < high:
+            return low, high
+        reach = 2 * float(np.spacing(guess))
+        while reach <= CLOSE * max(1.0, guess):
+            sides = max(low, guess - reach), min(high, guess + reach)
+            if self._there(sides[0], token) == self.shrinks != self._there(sides[1], token):
+                return sides
+            reach *= 8
+        return low, high
 
     def _there(self, value: float, token: int) -> bool:
         return bool(np.isfinite(self._left(value)[token]))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from poise import draws, noise
 from poise.contests.lines import Field, Lines
-from poise.contests.moment import Floats, Moment, Values
+from poise.contests.moment import Floats, Moment, Values, crossing
 from poise.params import SamplingParams
 from poise.spans import Cut, Span
 
@@ -25,6 +25,7 @@ class Push:
     slack = 0.0
 
     def __init__(self, moment: Moment) -> None:
+        self.moment = moment
         said = Counter(moment.step.history.output)
         times = np.array(
             [said[t] if moment.step.parameter == "frequency_penalty" else 1 for t in sorted(said)], np.float64
@@ -38,8 +39,8 @@ class Push:
         return self._lines.winner(value)
 
     def change(self, left: int, right: int, span: Span) -> Cut:
-        """See `Lines`."""
-        return self._lines.change(left, right, span)
+        """See `Lines`; which side the crossing itself lies on is the law's to say."""
+        return crossing(self.moment, span, self._lines.change(left, right, span).value, left, right)
 
     def doubt(self, token: int, span: Span) -> float | None:
         """See `Lines`."""
@@ -87,6 +88,7 @@ class Repeat:
     slack = 0.0
 
     def __init__(self, moment: Moment) -> None:
+        self.moment = moment
         seen = np.array(sorted({*moment.step.history.prompt, *moment.step.history.output}), np.intp)
         [raw] = moment.step.under([SamplingParams(dialect=moment.step.fixed.dialect)])
         rest = moment.step.values  # additive penalties done, as they stand beside it
@@ -109,7 +111,7 @@ class Repeat:
         i, j = (int(np.searchsorted(self.ids, t)) for t in (left, right))
         a, b, c = (float(x[j] - x[i]) for x in (self.under, self.still, self.over))
         roots = [r for r in _roots(a, b, c) if span.low.value <= r <= span.high.value]
-        return Cut(roots[0] if roots else span.middle, after=left < right)
+        return crossing(self.moment, span, roots[0] if roots else span.middle, left, right)
 
     def doubt(self, token: int, span: Span) -> float | None:
         """Where a seen negative token is the farthest ahead of a seen positive winner, if it is at all."""
