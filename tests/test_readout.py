@@ -47,6 +47,12 @@ def test_without_a_band_it_says_what_a_band_would_take() -> None:
     assert sentences([made([(0, 1, None)], i) for i in range(8)], NONE) == []
 
 
+def test_texts_too_short_to_loop_are_not_said_to_hold_none() -> None:
+    assert sentences([made([(0, 1, FREE[:15])], i) for i in range(8)], NONE) == [
+        "No text is long enough to loop: that takes 16 tokens."
+    ]
+
+
 def test_less_likely_than_the_human_text_has_a_name() -> None:
     """NLL 1 below 0.6 and 9 above it, against a human text of 3; the loops below 0.2 keep their own name."""
     parts = [(0, 0.2, LOOP), (0.2, 0.6, FREE), (0.6, 1, (*FREE[:-1], 99))]

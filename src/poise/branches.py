@@ -22,7 +22,7 @@ from poise.pieces import Found, value_in, with_value
 from poise.records import Request
 from poise.sampler import completion_of, finish_reason, no_numbers
 from poise.sessions import Logits, LogitsEngine, RowId, Tally
-from poise.spans import Span
+from poise.spans import Cut, Span
 
 ROWS = 768  # living rows at most, unless memory says fewer
 BATCH = 192  # rows computed at once
@@ -316,11 +316,18 @@ class _Loop:
             row = self._noise(s.key, len(node.output))
         with self._time("envelope"):
             found = winners(Moment(step, row), self.how, s.span, self.budget.resolution)
-        if self.budget.resolution is None or len(found) == 1:
+        if self.budget.resolution is None or not self.how.exact or PARAMETERS[self.parameter].kind == "int":
             return found
-        narrow = self.budget.resolution
-        whole = PARAMETERS[self.parameter].kind == "int"
-        return [p._replace(token=None) if not whole and 0 < p.span.width < narrow else p for p in found]
+        return [kept for part in found for kept in self._wide(part, self.budget.resolution)]
+
+    def _wide(self, part: Part, narrow: float) -> list[Part]:
+        """A part that is narrower than the resolution is given up; greedy, a single value, never is."""
+        if part.span.width == 0 or part.span.width >= narrow:
+            return [part]
+        zero = Cut(0.0, after=True)
+        if self.parameter == "temperature" and part.span.low == Cut(0.0):
+            return [part._replace(span=Span(Cut(0.0), zero)), Part(Span(zero, part.span.high), None)]
+        return [part._replace(token=None)]
 
     def _noise(self, key: int, position: int) -> NoiseRow:
         if (key, position) not in self.noises:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -15,11 +17,12 @@ from poise.metrics import find_metrics
 from poise.metrics.context import Context
 from poise.metrics.metric import CompletionMetric, Metric
 from poise.metrics.units import Scope
-from poise.pieces import Dial, merged
+from poise.params import PARAMETERS
+from poise.pieces import Dial, check_place, merged
 from poise.records import Completion, Prompt
 from poise.scores import score
 from poise.sessions import Engine
-from poise.spans import Span
+from poise.spans import Span, closed
 from poise.stats import Bounds, mean_interval
 from poise.tables import Table, figure, interval
 
@@ -91,15 +94,15 @@ class Curve:
 
     def at(self, value: float) -> Step:
         """The step that a value lies in; UsageError outside the range."""
-        for step in self.steps:
-            if step.span.holds(value):
-                return step
-        raise UsageError(f"This curve is read in [{self.low:g}, {self.high:g}]", repr(value), "Dial a wider range")
+        place = check_place(value, self.parameter, self.low, self.high)
+        return next(step for step in self.steps if step.span.holds(place))
 
     @property
     def known_share(self) -> float:
         """Share of the range with a value."""
-        return sum(s.span.width for s in self.steps if s.mean is not None) / (self.high - self.low)
+        whole = PARAMETERS[self.parameter].kind == "int"
+        known = sum(s.span.extent(whole) for s in self.steps if s.mean is not None)
+        return known / closed(self.low, self.high).extent(whole)
 
     def stays_below(self, level: float) -> tuple[float | None, float | None, float | None]:
         """From which value on the curve stays at or below a level, up to the end of the range.
@@ -111,6 +114,7 @@ class Curve:
             That value, and the ends of the values that the band cannot tell from it: from where the band's low end
             stays below, and from where its high end does. None where it never does, or without a band.
         """
+        _check_levels(level, level)
         ends = []
         for name in ("mean", "low", "high"):
             start: float | None = None
@@ -132,6 +136,7 @@ class Curve:
         Returns:
             Stretches, each "inside" or "outside" where the band shows it, else "cannot tell".
         """
+        _check_levels(low, high)
         found: list[tuple[Span, str]] = []
         for step in self.steps:
             said = "cannot tell"
@@ -255,7 +260,7 @@ def distinct_texts(dials: Sequence[Dial]) -> Curve:
         known = all(p.known for p in pieces)
         steps.append(Step(span, len(texts) / len({*names}) if known else None, None, None))
     note = "It grows with the number of draws, so there is no band"
-    widths = np.array([s.span.width for s in steps])
+    widths = _extents(dials, [s.span for s in steps])
     there = np.array([s.mean is not None for s in steps])
     mean = _mean_over(np.array([[s.mean or 0.0 for s in steps]]), widths, there)
     overall = Average(None if mean is None else float(mean[0]), None, None, note)
@@ -295,7 +300,8 @@ def _averaged(dials: Sequence[Dial], shown: _Shown, spans: list[Span], values: F
     scope: Scope = "use_case" if len(groups) >= ENOUGH else "prompt"
     strata = [means] if scope == "use_case" else [values[rows] for rows in groups.values()]
     low, high = np.full(len(spans), np.nan), np.full(len(spans), np.nan)
-    each = [_mean_over(s, np.array([span.width for span in spans]), whole) for s in strata]
+    widths = _extents(dials, spans)
+    each = [_mean_over(s, widths, whole) for s in strata]
     found = [x for x in each if x is not None]
     mean = float(np.mean([x.mean() for x in found])) if found else None
     if min(map(len, strata)) < ENOUGH:
@@ -310,6 +316,12 @@ def _averaged(dials: Sequence[Dial], shown: _Shown, spans: list[Span], values: F
     columns = [[None if np.isnan(v) else float(v) for v in x] for x in (means.mean(axis=0), low, high)]
     steps = [Step(span, *row) for span, *row in zip(spans, *columns, strict=True)]
     return _curve(dials, shown, steps, scope, overall)
+
+
+def _extents(dials: Sequence[Dial], spans: Sequence[Span]) -> Floats:
+    """How much of the range each stretch is, (m,): its length, or how many whole numbers."""
+    whole = PARAMETERS[dials[0].parameter].kind == "int"
+    return np.array([span.extent(whole) for span in spans])
 
 
 def _mean_over(values: Floats, widths: Floats, whole: NDArray[np.bool_]) -> Floats | None:
@@ -349,8 +361,29 @@ def _basis(metric: Metric, context: Context) -> str:
 
 
 def _check(dials: Sequence[Dial]) -> None:
+    if isinstance(dials, Dial):
+        raise UsageError(
+            "A curve averages dials", repr(dials), "Give a list of them: [dial], or what poise.dial returns"
+        )
     if not dials or not all(isinstance(d, Dial) for d in dials):
         raise UsageError("A curve needs dials", repr(dials), "poise.dial(...) makes them")
     if len({(d.parameter, d.low, d.high) for d in dials}) > 1:
         kinds = {f"{d.parameter} over [{d.low:g}, {d.high:g}]" for d in dials}
         raise UsageError("Dials of one curve move one parameter over one range", "; ".join(sorted(kinds)), "Choose one")
+    requests = [d.request for d in dials]
+    laws = {(r.params, r.max_tokens, r.min_tokens, r.stop) for r in requests}
+    if len(laws) > 1:
+        kinds = {f"{r.params.label} with max_tokens={r.max_tokens}, min_tokens={r.min_tokens}" for r in requests}
+        raise UsageError(
+            "Dials of one curve have the same other settings and limits", "; ".join(sorted(kinds)), "Choose"
+        )
+    if len({(r.prompt_ids, r.seed, r.draw) for r in requests}) < len(requests):
+        raise UsageError("Each draw of a prompt counts once in a curve", "some of them twice", "Leave the copies out")
+
+
+def _check_levels(low: object, high: object) -> None:
+    for level in (low, high):
+        if isinstance(level, bool) or not isinstance(level, Real) or math.isnan(level):
+            raise UsageError("A level is a number in the metric's unit", repr(level), "For example 0.05")
+    if low > high:  # type: ignore[operator]
+        raise UsageError("A range of values goes from low to high", f"{low!r} to {high!r}", "Swap them")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple, Unpack, cast
 
@@ -15,15 +16,17 @@ from poise.asks import Ask, DrawOptions, Given, Options
 from poise.branches import Budget, Parting, Progress, Strand, grow
 from poise.database import is_blank
 from poise.errors import UsageError
-from poise.forecasts import Forecast, forecast
+from poise.forecasts import Forecast, forecasts
 from poise.motions import Motion, motion
 from poise.params import DIALECTS, PARAMETERS, SamplingParams, check_value, find_parameter
 from poise.partings import fork_of
-from poise.pieces import Cost, Dial, Dials, Found, tile
+from poise.pieces import Cost, Dial, Dials, Found, beside, tile
 from poise.records import Prompt, Request
 from poise.sessions import Engine, LogitsEngine, Tally
 from poise.spans import Span, closed, gaps
 from poise.study import Study
+
+PARTS = 12  # missing stretches of a prompt that are forecast one by one
 
 
 class DialOptions(DrawOptions, total=False):
@@ -83,7 +86,13 @@ class DialPlan:
         if self.expected is None:
             return "no closed form beside these settings"
         e = self.expected
-        return f"about {e.pieces:,.0f} pieces and {e.rows:,.0f} rows, less what draws share"
+        pieces = f"{e.pieces:,.0f} piece{'s' * (round(e.pieces) != 1)}"
+        return f"about {pieces} and {e.rows:,.0f} rows, less what draws share"
+
+    @property
+    def _beside(self) -> str:
+        said = beside(self.parameter, self.params)
+        return f" beside {said}" if said else ", nothing else set"
 
     def __str__(self) -> str:
         limits = [
@@ -92,8 +101,8 @@ class DialPlan:
         lines = [
             ("model", self.model),
             ("study", str(self.study)),
-            ("prompts", f"{len(self.prompts):,}, {self.draws:,} draws each, seed {self.seed}"),
-            ("dial", f"{self.parameter} over [{self.low:g}, {self.high:g}] beside {self.params.label}"),
+            ("prompts", f"{len(self.prompts):,}, {self.draws:,} draw{'s' * (self.draws > 1)} each, seed {self.seed}"),
+            ("dial", f"{self.parameter} over [{self.low:g}, {self.high:g}]{self._beside}"),
             ("exact" if self.how.exact else "in part", self.how.why),
             *([("known", f"{self.held:.0%} of the range is in the study already")] if self.held else []),
             ("expected", self.expects),
@@ -142,8 +151,10 @@ def plan_dial(
     """
     ready = _prepare(engine, prompts, (parameter, low, high), params or SamplingParams(), how)
     path = study.path if isinstance(study, Study) else Path(study or asks.default_study(engine, ready.asks))
-    held, notes = _look(ready, parameter, study if isinstance(study, Study) else path)
-    found = _expected(ready, parameter)
+    known, notes = _look(ready, parameter, study if isinstance(study, Study) else path)
+    whole = PARAMETERS[parameter].kind == "int"
+    missing = sum(span.extent(whole) for spans in known for span in spans) / len(known)
+    held, found = 1.0 - missing / ready.span.extent(whole), _expected(ready, parameter, known)
     return DialPlan(
         study=path, model=engine.name, prompts=tuple(a.prompt for a in ready.asks), parameter=parameter,
         low=ready.span.low.value, high=ready.span.high.value, params=ready.fixed, how=ready.how,
@@ -206,12 +217,10 @@ def _dial(
     found: list[list[Found]] = []
     for request in ready.requests:
         study.expect_dial(request, parameter, low, high)
-        found.append(_held(study, request, parameter, ready.span))
-    strands = [
-        Strand(i, request, tuple(gaps(ready.span, [f.span for f in found[i]])))
-        for i, request in enumerate(ready.requests)
-    ]
-    expected = _expected(ready, parameter) if any(s.spans for s in strands) else None
+        found.append(study.pieces(request, parameter, ready.span))
+    strands = [Strand(i, r, _gaps(ready, found[i])) for i, r in enumerate(ready.requests)]
+    known = sum(map(len, found))
+    expected = _expected(ready, parameter, [s.spans for s in strands]) if any(s.spans for s in strands) else None
     tally, start = Tally(), time.perf_counter()
     for strand, piece in grow(
         engine, strands, parameter, ready.how, budget=ready.budget, tally=tally,
@@ -227,7 +236,7 @@ def _dial(
     ]
     cost = Cost(
         rows=tally.rows, pieces=sum(len(d.pieces) for d in dials),
-        expected_rows=expected and expected.rows, expected_pieces=expected and expected.pieces,
+        expected_rows=expected and expected.rows, expected_pieces=expected and expected.pieces + known,
         seconds=time.perf_counter() - start, parts=tuple(tally.seconds.items()),
     )  # fmt: skip
     return Dials(dials, cost, ready.notes)
@@ -238,35 +247,46 @@ def _keep_fork(study: Study, parameter: str, parting: Parting) -> None:
     study.add_fork(parting.node.request, parameter, fork.prefix, fork.span, fork.to_json())
 
 
-def _held(study: Study, request: Request, parameter: str, span: Span) -> list[Found]:
-    """What the study knows of a range."""
-    return study.pieces(request, parameter, span)
+def _gaps(ready: _Prepared, known: Sequence[Found]) -> tuple[Span, ...]:
+    """What of the range is still to be found out."""
+    return tuple(gaps(ready.span, [f.span for f in known]))
 
 
-def _look(ready: _Prepared, parameter: str, study: Study | Path) -> tuple[float, list[str]]:
-    """Share of the ranges that is known, and what changed since."""
+def _look(ready: _Prepared, parameter: str, study: Study | Path) -> tuple[list[tuple[Span, ...]], list[str]]:
+    """What of each request's range is missing, and what changed since."""
     if isinstance(study, Path):
         if is_blank(study):
-            return 0.0, []
+            return [(ready.span,) for _ in ready.requests], []
         with Study.open(study, read_only=True) as held:
             return _look(ready, parameter, held)
     changes = study.check(ready.engine.fingerprint)
-    known = [sum(f.span.width for f in _held(study, r, parameter, ready.span)) for r in ready.requests]
-    return sum(known) / len(known) / ready.span.width, changes
+    return [_gaps(ready, study.pieces(r, parameter, ready.span)) for r in ready.requests], changes
 
 
-def _expected(ready: _Prepared, parameter: str) -> Forecast | None:
-    """Of all dials together."""
-    found = [
-        forecast(ready.engine, a.prompt_ids, parameter, ready.fixed, ready.span, a.limits.max_tokens)
-        for a in ready.asks
-    ]
-    whole = [f for f in found if f is not None]
-    if len(whole) < len(found):
-        return None
-    draws = ready.options.draws
-    sums = [sum(column) * draws for column in zip(*whole, strict=True)]
-    return Forecast(*sums)
+def _expected(ready: _Prepared, parameter: str, missing: Sequence[tuple[Span, ...]]) -> Forecast | None:
+    """Of all that is missing together, request by request."""
+    whole = PARAMETERS[parameter].kind == "int"
+    total = [0.0, 0.0, 0.0]
+    for a in ready.asks:
+        wanted = [spans for r, spans in zip(ready.requests, missing, strict=True) if _asks(r, a)]
+        distinct = list(dict.fromkeys(span for spans in wanted for span in spans))
+        if len(distinct) > PARTS:  # too many to look at one by one: their share of the whole range
+            share = sum(span.extent(whole) for spans in wanted for span in spans) / ready.span.extent(whole)
+            distinct, counts = [ready.span], [share]
+        else:
+            counts = [float(sum(span in spans for spans in wanted)) for span in distinct]
+        found = forecasts(ready.engine, a.prompt_ids, (parameter, ready.fixed), distinct, a.limits.max_tokens)
+        if found is None:
+            return None
+        for f, n in zip(found, counts, strict=True):
+            total = [t + n * x for t, x in zip(total, f, strict=True)]
+    return Forecast(*total)
+
+
+def _asks(request: Request, ask: Ask) -> bool:
+    """Whether a request is one of an ask's draws."""
+    mine = (ask.prompt_ids, ask.limits.max_tokens, ask.limits.min_tokens, ask.limits.stop)
+    return (request.prompt_ids, request.max_tokens, request.min_tokens, request.stop) == mine
 
 
 def _prepare(
@@ -287,14 +307,15 @@ def _prepare(
     if not how.exact and budget.resolution is None:
         raise UsageError(
             f"A dial of {parameter} is exact where its winners change one by one",
-            f"{parameter} beside {trial.params.label}: {how.why}",
+            f"{parameter} beside {beside(parameter, trial.params)}: {how.why}",
             "Give a --resolution: the range is halved down to it, and only proved stretches count as known",
         )
     _check_resolution(budget, span)
     asked = asks.ask_all(engine, asks.listed(prompts), options)
     distinct = list({(a.prompt_ids, a.limits): a for a in reversed(asked)}.values())[::-1]
     twice = len(asked) - len(distinct)
-    notes = [f"{twice:,} prompts read like another one and are left out."] if twice else []
+    read = "1 prompt reads" if twice == 1 else f"{twice:,} prompts read"
+    notes = [f"{read} like another one, left out."] if twice else []
     if engine.fingerprint.provenance.get("replay") == "unverified":
         notes.append("replay: unverified. On this device a text's last bits may depend on the batch it is drawn in.")
     least = max(a.limits.max_tokens for a in distinct) - 1
@@ -358,10 +379,10 @@ def _check_budget(given: DialOptions) -> tuple[Budget, DrawOptions]:
     most = {name: draw.pop(name, None) for name in Budget._fields}
     for name in ("max_rows", "max_texts"):
         value = most[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
             raise UsageError(f"{name} is a whole number of at least 1", repr(value), f"Leave {name} out for no limit")
     if most["resolution"] is not None and (
-        isinstance(most["resolution"], bool) or not isinstance(most["resolution"], (int, float))
+        isinstance(most["resolution"], bool) or not isinstance(most["resolution"], Real)
     ):
         raise UsageError("A resolution is a number", repr(most["resolution"]), "For example 0.001")
     return Budget(**most), draw  # type: ignore[arg-type, return-value]

@@ -13,6 +13,7 @@ from poise.contests.moment import TINY, Values
 from poise.law import History
 from poise.motions import motion
 from poise.params import PARAMETERS, SamplingParams
+from poise.sampler import no_numbers
 from poise.sessions import LogitsEngine
 from poise.spans import Span
 
@@ -37,24 +38,28 @@ class Forecast(NamedTuple):
     rows: float
 
 
-def forecast(
-    engine: LogitsEngine, prompt_ids: Sequence[int], parameter: str, fixed: SamplingParams, span: Span, length: int
-) -> Forecast | None:
-    """Expected pieces and rows of one dial, from the prompt's own next-token logits, read in one forced pass.
+def forecasts(
+    engine: LogitsEngine, prompt_ids: Sequence[int], moving: tuple[str, SamplingParams], spans: Sequence[Span],
+    length: int,
+) -> list[Forecast] | None:  # fmt: skip
+    """Expected pieces and rows of stretches of a dial, from the prompt's own next-token logits, read in one pass.
 
     Args:
         engine: a logits engine.
         prompt_ids: as fed to the model.
-        parameter: the one that moves.
-        fixed: the others.
-        span: its range.
+        moving: the parameter that moves, and the others.
+        spans: the stretches.
         length: new tokens of the text, L.
 
     Returns:
-        The forecast; None where there is no closed form, as for what is not monotone.
+        A forecast for each; None where there is no closed form, as for what is not monotone.
+
+    Raises:
+        EngineError: the model gives logits that are no numbers.
 
     Source: docs/method.md, section "What to expect".
     """
+    parameter, fixed = moving
     if not motion(parameter, fixed).exact:
         return None
     first = max(0, len(prompt_ids) - POSITIONS - 1)
@@ -62,12 +67,18 @@ def forecast(
     if not rest:  # a prompt of one token: its own next-token logits
         lead, rest = lead, lead
     logits = engine.session(len(prompt_ids) + len(rest), 2).score(lead, rest)
-    rates = []
-    for row in range(len(rest)):
-        said = History(lead, rest[:row])
-        rates.append(changes(Step(engine.law, logits, row, (said, frozenset()), (parameter, fixed)), span))
-    rate = float(np.mean(rates))
-    return Forecast(rate, 1 + length * rate, length + rate * length**2 / 2)
+    if not np.all(np.isfinite(engine.law.normaliser(logits))):
+        raise no_numbers(len(prompt_ids), 0)
+    said = [History(lead, rest[:row]) for row in range(len(rest))]
+    steps = [Step(engine.law, logits, row, (h, frozenset()), moving) for row, h in enumerate(said)]
+    return [_forecast(float(np.mean([changes(s, span) for s in steps])), span, parameter, length) for span in spans]
+
+
+def _forecast(rate: float, span: Span, parameter: str, length: int) -> Forecast:
+    """The closed forms; of whole numbers there cannot be more pieces than numbers."""
+    most = span.extent(whole=True) if PARAMETERS[parameter].kind == "int" else np.inf
+    pieces, rows = 1 + length * rate, length + rate * length**2 / 2
+    return Forecast(rate, min(pieces, most), min(rows, length * most))
 
 
 def changes(step: Step, span: Span) -> float:

@@ -59,6 +59,6 @@ class Trail:
         worst = 0.0
         for t, (ids, values) in enumerate(self._tops[: len(self._output)]):
             live = np.isfinite(values)
-            apart = (self.engine.law.take(forced, [t] * len(ids), ids) - values)[live]
+            apart = self.engine.law.take(forced, [t] * len(ids), ids)[live] - values[live]
             worst = max(worst, float(np.ptp(apart)) if apart.size else 0.0)
         return worst

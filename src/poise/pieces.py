@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import NamedTuple, overload
 
 from poise.errors import UsageError
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Prompt, Request
-from poise.spans import Cut, Span
+from poise.spans import Cut, Span, closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Piece:
         return None if self.completion is None else self.completion.text
 
     def __contains__(self, value: object) -> bool:
-        return isinstance(value, (int, float)) and self.span.holds(value)
+        return isinstance(value, Real) and self.span.holds(float(value))
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,10 @@ class Dial:
 
     @property
     def exact_share(self) -> float:
-        """Share of the range whose text is known exactly, 0 to 1; of a single value, 0 or 1."""
-        if self.high == self.low:
-            return float(all(piece.known for piece in self.pieces))
-        return 1.0 - sum(p.span.width for p in self.pieces if not p.known) / (self.high - self.low)
+        """Share of the range whose text is known exactly, 0 to 1; of whole numbers, of how many."""
+        whole = PARAMETERS[self.parameter].kind == "int"
+        unknown = sum(p.span.extent(whole) for p in self.pieces if not p.known)
+        return 1.0 - unknown / closed(self.low, self.high).extent(whole)
 
     @property
     def texts(self) -> list[str]:
@@ -142,12 +144,7 @@ class Dial:
         Raises:
             UsageError: outside the range.
         """
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not self.low <= value <= self.high:
-            raise UsageError(
-                f"A dial of {self.parameter} is read in [{self.low:g}, {self.high:g}]",
-                repr(value),
-                "Dial a wider range",
-            )
+        value = check_place(value, self.parameter, self.low, self.high)
         return self.pieces[bisect.bisect_right(self._starts, (value, False)) - 1]
 
     def at(self, value: float) -> Completion:
@@ -249,6 +246,39 @@ class Dials(Sequence[Dial]):
         return repr(self.only) if len(self) == 1 else f"<{len(self)} dials, {self.exact_share:.0%} of the range known>"
 
 
+def check_place(value: object, parameter: str, low: float, high: float) -> float:
+    """A value that a dial or a curve can be read at.
+
+    Args:
+        value: what was given.
+        parameter: the one that moves.
+        low, high: its range.
+
+    Returns:
+        It as a float.
+
+    Raises:
+        UsageError: no number, none of the parameter's values, or outside the range.
+    """
+    whole = PARAMETERS[parameter].kind == "int"
+    number = "a whole number" if whole else "a number"
+    rule = f"{parameter} is read at {number} in [{low:g}, {high:g}]"
+    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
+        raise UsageError(rule, repr(value), f"For example {low:g}")
+    place = float(value)
+    if not low <= place <= high:
+        raise UsageError(rule, repr(value), "Dial a wider range")
+    if whole and not place.is_integer():
+        raise UsageError(rule, repr(value), f"Take {int(place)} or {int(place) + 1}")
+    return place
+
+
+def beside(parameter: str, fixed: SamplingParams) -> str:
+    """The settings that stay while a parameter moves, as users write them; empty where nothing else is set."""
+    label = fixed.label.split(",")
+    return ",".join(said for said in label if said.split("=")[0] != parameter)
+
+
 def tile(found: Iterable[Found]) -> tuple[Piece, ...]:
     """Put stretches in order, join neighbours of one text, and say which departs from which.
 
@@ -259,21 +289,35 @@ def tile(found: Iterable[Found]) -> tuple[Piece, ...]:
         The pieces.
     """
     ordered = list(_joined(sorted(found, key=lambda f: f.span)))
+    seen = _Seen()
     pieces: list[Piece] = []
-    open_at: list[tuple[int, int]] = []  # (tokens in common, index) of the pieces that a later one may depart from
     for i, f in enumerate(ordered):
-        departs = common_length(ordered[i - 1].prefix, f.prefix) if i else 0
-        while open_at and open_at[-1][0] >= departs:
-            open_at.pop()
-        parent = (open_at[-1][1] if open_at else 0) if i else None
-        if i:
-            open_at.append((departs, i))
+        departs, parent = seen.add(f.prefix, i)
         pieces.append(Piece(
             low=f.span.low.value, high=f.span.high.value, low_closed=not f.span.low.after,
-            high_closed=f.span.high.after, completion=f.completion, prefix=f.prefix, parent=parent,
+            high_closed=f.span.high.after, completion=f.completion, prefix=f.prefix, parent=parent if i else None,
             departs=departs, doubtful=f.doubtful,
         ))  # fmt: skip
     return tuple(pieces)
+
+
+class _Seen:
+    """Texts as a tree of tokens, each with the number of the first text that had it there."""
+
+    def __init__(self) -> None:
+        self.first, self.next = 0, dict[int, _Seen]()
+
+    def add(self, tokens: Sequence[int], number: int) -> tuple[int, int]:
+        """How many tokens an earlier text has in common with a new one, at most, and which the first of them is."""
+        at, shared, first = self, 0, self.first
+        for token in tokens:
+            if token in at.next:
+                at = at.next[token]
+                shared, first = shared + 1, at.first
+            else:
+                at.next[token] = at = _Seen()
+                at.first = number
+        return shared, first
 
 
 def merged(dials: Sequence[Dial]) -> list[tuple[Span, tuple[Piece, ...]]]:

@@ -39,6 +39,16 @@ class Span(NamedTuple):
         """Length, in the parameter's unit."""
         return max(0.0, self.high.value - self.low.value)
 
+    def extent(self, whole: bool) -> float:
+        """Its share of an axis, before dividing: the length, or of whole numbers how many lie in it.
+
+        >>> closed(1, 3).extent(whole=True), Span(Cut(1.0), Cut(2.0)).extent(whole=True)
+        (3.0, 1.0)
+        """
+        if not whole:
+            return self.width
+        return max(0.0, self.high.value - self.low.value + self.high.after - self.low.after)
+
     @property
     def middle(self) -> float:
         """A value inside: half-way, or the only one there is."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from poise.curves import Curve, curve, human_nll
 from poise.errors import PromptError
+from poise.metrics.repetition import MIN_LOOP
 from poise.pieces import Dial
 from poise.records import Prompt
 from poise.reports.numerals import figure, interval
@@ -37,7 +38,9 @@ def sentences(dials: Sequence[Dial], human: Human) -> list[str]:
     loops = curve(dials, "loop_rate")
     if loops.known_share == 0:
         return []
-    said = [_share(loops), *_stop(loops)]
+    longest = max(len(p.completion.content_ids) for d in dials for p in d.pieces if p.completion is not None)
+    short = f"No text is long enough to loop: that takes {MIN_LOOP} tokens."
+    said = [short] if longest < MIN_LOOP else [_share(loops), *_stop(loops)]
     if human.nll:
         said.append(_likelihood(curve(dials, "nll", reference=human.nll)))
     said += [human.note] * bool(human.note)
