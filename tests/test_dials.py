@@ -138,6 +138,20 @@ def test_zero_is_a_piece_of_its_own_where_noise_breaks_a_tie(study: Path) -> Non
     assert {(1,), (2,)} == {*firsts}
 
 
+def test_generate_hands_over_what_a_dial_and_a_sweep_draw(engine: FakeEngine, study: Path) -> None:
+    """Two prompts, three draws: by prompt, then draw."""
+    asked = ["a ship", "the star"]
+    dials = poise.dial(engine, asked, "temperature", 0, 1.5, draws=3, max_tokens=10, study=study)
+    drawn = poise.generate(engine, asked, SamplingParams(temperature=0.7), draws=3, max_tokens=10)
+    assert all(same(c, d.at(0.7)) for c, d in zip(drawn, dials, strict=True))
+    swept = poise.sweep(engine, asked, SamplingParams(temperature=0.7), draws=3, max_tokens=10, study=study)
+    assert {c.request: c for c in swept.completions(params=SamplingParams(temperature=0.7))} == {
+        c.request: c for c in drawn
+    }
+    with pytest.raises(UsageError, match=r"poise.load"):
+        poise.generate("smollm2", "a ship")  # type: ignore[arg-type]
+
+
 def test_off_and_zero_belong_to_the_range(engine: FakeEngine, study: Path) -> None:
     dial = poise.dial(engine, "a ship", "top_p", 0, 1, max_tokens=12, study=study).only
     free = next(iter(engine.generate([dataclasses.replace(dial.request, params=SamplingParams())])))

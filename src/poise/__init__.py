@@ -38,6 +38,7 @@ _WHERE = {
     "dial_report": "poise.reports.dialpage",
     "distinct_texts": "poise.curves",
     "dump": "poise.dumps",
+    "generate": "poise.sweeps",
     "grid": "poise.params",
     "human_nll": "poise.curves",
     "latest_study": "poise.places",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from poise.scores import Score as Score
     from poise.scores import score as score
     from poise.study import Study as Study
+    from poise.sweeps import generate as generate
     from poise.sweeps import plan as plan
     from poise.sweeps import sweep as sweep
     from poise.usecases import UseCase as UseCase

@@ -114,6 +114,38 @@ class _Prepared(NamedTuple):
     notes: list[str]
 
 
+def generate(
+    engine: Engine,
+    prompts: Given | Iterable[Given],
+    params: SamplingParams | None = None,
+    **draw: Unpack[DrawOptions],
+) -> list[Completion]:
+    """Draw texts under one setting and hand them over; nothing is kept.
+
+    Args:
+        engine: a loaded model.
+        prompts: texts, prompts and use cases, one or several.
+        params: the setting; None for the model as it is, at temperature 1.
+        **draw: see `DrawOptions`.
+
+    Returns:
+        The completions, by prompt, then draw; the same as `sweep` and `dial` draw there.
+
+    Raises:
+        PoiseError: what cannot be asked, before anything is drawn; an engine that failed.
+
+    >>> from poise.engines import load
+    >>> [c.text for c in generate(load("fake"), "the ship", SamplingParams(temperature=0), max_tokens=3)]
+    [' the quiet a']
+    """
+    _check_engine(engine)
+    options = asks.check_options(draw)
+    trials = asks.check_settings(engine, params or SamplingParams(), baselines=False)
+    requests = asks.requests_of(asks.ask_all(engine, asks.listed(prompts), options), trials, options)
+    found = {c.request: c for c in engine.generate(requests)}
+    return [found[request] for request in requests]
+
+
 def plan(
     engine: Engine,
     prompts: Given | Iterable[Given],
@@ -227,6 +259,11 @@ def _look(engine: Engine, ready: _Prepared, study: Study | Path) -> tuple[list[R
     return waiting, None if changes else study.seen_rate, changes
 
 
+def _check_engine(engine: Engine) -> None:
+    if not hasattr(engine, "fingerprint"):
+        raise UsageError("An engine is what poise.load gives", repr(engine), 'For example poise.load("smollm2")')
+
+
 def _planned(
     engine: Engine, ready: _Prepared, path: Path, waiting: list[Request], rate: float | None, changes: list[str]
 ) -> Plan:
@@ -254,8 +291,7 @@ def _prepare(
     draw: DrawOptions,
 ) -> _Prepared:
     """Everything that can be wrong is found here, before any work."""
-    if not hasattr(engine, "fingerprint"):
-        raise UsageError("An engine is what poise.load gives", repr(engine), 'For example poise.load("smollm2")')
+    _check_engine(engine)
     options = asks.check_options(draw)
     trials = asks.check_settings(engine, settings, baselines)
     given = asks.listed(prompts)
