@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,8 @@ Record = dict[str, Any]  # plain data for the page's script
 SIDE_BY_SIDE = 4  # draws on the first screen
 ZONE = 0.03  # share of the range that a zone needs to be named
 BARS = 6  # words under the texts
+LIKELY = 4  # of them the likeliest; the others are those that draws chose, while there are any
+SURE = 0.9  # share of the likeliest word from which on a place tells nothing
 TAIL = 48  # characters of the text before the next word
 
 
@@ -37,13 +39,20 @@ def prompt_record(dials: Sequence[Dial], forks: Sequence[Fork], decode: Decode, 
     """
     shown = dials[:SIDE_BY_SIDE]
     names: dict[tuple[int, ...], int] = {}
+    bars = _bars(shown, forks)
+    used = list(dict.fromkeys(b.fork for b in bars if b.fork >= 0))
+    drawn = {i: [t for b in bars if b.fork == i for t in b.tokens if t >= 0] for i in used}
+    columns = {i: _columns(forks[i], drawn[i]) for i in used}
     return {
         "prompt": visible(dials[0].prompt.shown),
         "draws": [_draw(d, names, decode) for d in shown],
-        "bars": _bars(shown, forks),
-        "forks": [_fork(f, decode) for f in forks],
+        "bars": [
+            [b.low, int(b.after), used.index(b.fork) if b.fork >= 0 else -1, _places(b, forks, columns)] for b in bars
+        ],
+        "forks": [_fork(forks[i], columns[i], decode) for i in used],
         "zones": zones(dials, apart),
         "of": len(dials),
+        "others": [[_short(p.low) for p in d.pieces[1:]] for d in dials[SIDE_BY_SIDE:]],
     }
 
 
@@ -111,46 +120,110 @@ def _loop(piece: Piece, decode: Decode) -> tuple[int, int]:
 def _change(left: Piece, right: Piece, decode: Decode) -> list[str]:
     """The word on either side of a change."""
     at = common_length(left.prefix, right.prefix)
-    return [_word(p.prefix[at : at + 1], decode) for p in (left, right)]
+    return _words([p.prefix[at : at + 1] for p in (left, right)], decode)
+
+
+def _words(tokens: Iterable[Sequence[int]], decode: Decode) -> list[str]:
+    """Tokens as a reader sees them; what differs in its spaces only shows them."""
+    said = [_word(ids, decode) for ids in tokens]
+    bare = [s.strip(" ") for s in said]
+    return [b if b and bare.count(b) == 1 else s.replace(" ", "␣") for s, b in zip(said, bare, strict=True)]
 
 
 def _word(ids: Sequence[int], decode: Decode) -> str:
-    """A token as a reader sees it; the end of the text where it says nothing."""
+    """A token with its spaces; the mark of the end where it says nothing."""
     said = visible(decode(ids)) if ids else ""
-    return said.strip().replace("\n", "⏎") or ("⏎" if "\n" in said else "space" if said else "end of text")
+    return said.replace("\n", "⏎").replace("\t", "⇥") or "■"
 
 
-def _bars(dials: Sequence[Dial], forks: Sequence[Fork]) -> list[tuple[float, int, int]]:
-    """Which fork's words to show from which value on: (low, after, index of the fork or -1)."""
+class _Bar(NamedTuple):
+    """From which value on which fork is shown (-1: none), and what each draw chose there (-1: it did not)."""
+
+    low: float
+    after: bool
+    fork: int
+    tokens: tuple[int, ...]
+
+
+def _bars(dials: Sequence[Dial], forks: Sequence[Fork]) -> list[_Bar]:
+    """Which fork's words to show from which value on.
+
+    It is the earliest place of the shared beginning where the next word is open: so the bars flatten while one moves,
+    and do not jump from place to place. Else it is where the texts part.
+    """
     known: dict[tuple[int, ...], list[int]] = {}
     for i, fork in enumerate(forks):
         known.setdefault(fork.prefix, []).append(i)
-    found: list[tuple[float, int, int]] = []
+    sizes = sorted({len(prefix) for prefix in known})
+    found: list[_Bar] = []
     stretches = merged(dials)
     for at, (span, pieces) in enumerate(stretches):
         texts = [p.prefix for p in pieces]
-        if len({*texts}) == 1:  # all alike: where the nearest change will be
-            near = stretches[at + 1] if at + 1 < len(stretches) else stretches[at - 1]
-            texts += [p.prefix for p in near[1]]
-        shared = min(common_length(texts[0], t) for t in texts[1:]) if len(texts) > 1 else 0
-        inside = [i for i in known.get(texts[0][:shared], ()) if not forks[i].span.meet(span).empty]
-        index = inside[0] if inside else -1
-        if not found or found[-1][2] != index:
-            found.append((span.low.value, int(span.low.after), index))
+        shared = _shared(texts)
+        there = (i for n in sizes if n <= len(shared) for i in _met(known.get(shared[:n], ()), forks, span))
+        index = next((i for i in there if _top(forks[i], span.middle) < SURE), -1)
+        if index < 0:
+            if len({*texts}) == 1 and len(stretches) > 1:  # all alike: where the nearest change will be
+                near = stretches[at + 1] if at + 1 < len(stretches) else stretches[at - 1]
+                shared = _shared([*texts, *(p.prefix for p in near[1])])
+            index = next(iter(_met(known.get(shared, ()), forks, span)), -1)
+        tokens = tuple(_drawn(t, forks[index].prefix) for t in texts) if index >= 0 else ()
+        if not found or found[-1][2:] != (index, tokens):
+            found.append(_Bar(span.low.value, span.low.after, index, tokens))
     return found
 
 
-def _fork(fork: Fork, decode: Decode) -> Record:
+def _shared(texts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """What all texts begin with."""
+    return texts[0][: min(common_length(texts[0], t) for t in texts)]
+
+
+def _met(indexes: Sequence[int], forks: Sequence[Fork], span: Span) -> list[int]:
+    """Those of the forks that reach into a stretch; the one that holds its middle first."""
+    met = [i for i in indexes if not forks[i].span.meet(span).empty]
+    return sorted(met, key=lambda i: not forks[i].span.holds(span.middle))
+
+
+def _top(fork: Fork, value: float) -> float:
+    """Share of the likeliest word at a value."""
+    return float(np.interp(value, fork.values, [max(row) for row in fork.shares]))
+
+
+def _drawn(text: tuple[int, ...], prefix: tuple[int, ...]) -> int:
+    """The token that a text goes on with after a beginning, -1 where it does not."""
+    return text[len(prefix)] if len(text) > len(prefix) and text[: len(prefix)] == prefix else -1
+
+
+def _columns(fork: Fork, drawn: Sequence[int]) -> list[int]:
+    """Which words of a fork are shown, in an order that does not change: by their shares at its low end."""
     shares = np.array(fork.shares)
-    best = np.argsort(shares.max(axis=0))[::-1][:BARS]
-    best = best[np.argsort(-shares[0][best], kind="stable")]
-    before = _shown(decode(fork.prefix))
+    ranked = np.argsort(-shares.max(axis=0), kind="stable").tolist()
+    rest = sorted(ranked[LIKELY:], key=lambda j: fork.tokens[j] not in drawn)
+    best = [j for j in ranked if j in {*ranked[:LIKELY], *rest[: BARS - LIKELY]}]
+    return sorted(best, key=lambda j: -shares[0][j])
+
+
+def _places(bar: _Bar, forks: Sequence[Fork], columns: dict[int, list[int]]) -> list[int]:
+    """Which of the words shown each draw chose."""
+    shown = [forks[bar.fork].tokens[j] for j in columns[bar.fork]] if bar.fork >= 0 else []
+    return [shown.index(t) if t in shown else -1 for t in bar.tokens]
+
+
+def _fork(fork: Fork, columns: Sequence[int], decode: Decode) -> Record:
     return {
-        "before": ("…" if len(before) > TAIL else "") + before[-TAIL:],
-        "words": [_word((fork.tokens[j],), decode) for j in best],
+        "before": _context(_shown(decode(fork.prefix))),
+        "words": _words([(fork.tokens[j],) for j in columns], decode),
         "values": [_short(v) for v in fork.values],
-        "shares": [[round(float(row[j]), 4) for j in best] for row in shares],
+        "shares": [[float(f"{row[j]:.3g}") for j in columns] for row in fork.shares],
     }
+
+
+def _context(before: str) -> str:
+    """The last words of a text."""
+    if len(before) <= TAIL:
+        return before
+    _, space, rest = before[-TAIL:].partition(" ")
+    return "…" + (rest if space and rest else before[-TAIL:])
 
 
 def _shown(text: str) -> str:

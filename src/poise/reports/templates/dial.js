@@ -8,11 +8,13 @@
     if (kind) e.className = kind;
     return e;
   };
+  const put = (e, text) => { if (e.textContent !== text) e.textContent = text; }; // no layout where nothing changes
   const [LOW, AFTER, SAME, TAIL, NAME, KNOWN, LOOP, WORD, DOUBT, END, CHANGE] = Array(11).keys();
   const width = data.high - data.low;
 
   // Cuts compare in order: just before a value, or just after it.
   const below = (value, after, cut) => value < cut[0] || (value === cut[0] && after < cut[1]);
+  const alike = (a, b) => a[0] === b[0] && a[1] === b[1];
   const find = (cuts, value) => { // the last cut that lies at or before a value
     let a = 0, b = cuts.length - 1;
     while (a < b) {
@@ -21,60 +23,100 @@
     }
     return a;
   };
+  const up = (v) => { // the next number above: stretches may hold no other
+    if (v === 0) return Number.MIN_VALUE;
+    const bits = new DataView(new ArrayBuffer(8));
+    bits.setFloat64(0, v);
+    bits.setBigInt64(0, bits.getBigInt64(0) + (v > 0 ? 1n : -1n));
+    return bits.getFloat64(0);
+  };
 
   for (const p of data.prompts) {
     for (const d of p.draws) {
       let text = "";
       d.texts = d.pieces.map((piece) => (text = text.slice(0, piece[SAME]) + piece[TAIL]));
       d.cuts = d.pieces.map((piece) => [piece[LOW], piece[AFTER]]);
+      d.known = d.pieces.map((piece) => piece[KNOWN]);
     }
-    const all = p.draws.flatMap((d, i) => d.cuts.map((cut, j) => [cut[0], cut[1], i, j]));
-    all.sort((x, y) => x[0] - y[0] || x[1] - y[1]);
-    p.cuts = all.filter((c, i) => i === 0 || c[0] !== all[i - 1][0] || c[1] !== all[i - 1][1]);
+    const all = p.draws.flatMap((d, i) => d.cuts.map((cut, j) => ({ cut, at: [i, j] })));
+    all.sort((x, y) => x.cut[0] - y.cut[0] || x.cut[1] - y.cut[1]);
+    p.cuts = [];
+    p.changed = []; // at each cut: draw and piece of every text that changes there
+    for (const { cut, at } of all) {
+      if (!p.cuts.length || !alike(cut, p.cuts.at(-1))) { p.cuts.push(cut); p.changed.push([]); }
+      p.changed.at(-1).push(at);
+    }
     p.barCuts = p.bars.map((b) => [b[0], b[1]]);
   }
 
-  let prompt = data.prompts[0], value = data.low, shown = 0, waiting = false, stepped = false;
+  let prompt = data.prompts[0], value = data.low, shown = 0, waiting = false, stepped = false, moved = false, settling = 0;
   const log = data.log;
   const place = (v) => log ? Math.log(v / data.low) / Math.log(data.high / data.low) : (v - data.low) / width;
   const unplace = (x) => log ? data.low * (data.high / data.low) ** x : data.low + x * width;
 
-  // Enough digits to tell the piece's ends apart.
+  // Enough digits to tell the value and the changes beside it apart.
   const digits = (at) => {
-    if (data.whole) return 0;
-    const next = at + 1 < prompt.cuts.length ? prompt.cuts[at + 1][0] : data.high;
-    const size = next - prompt.cuts[at][0];
-    return Math.min(9, Math.max(2, size > 0 ? Math.ceil(-Math.log10(size)) : 2));
+    const cuts = [prompt.cuts[at], prompt.cuts[at + 1]].filter((cut, k) => cut && (k || at > 0));
+    const all = [...new Set([value, ...cuts.map((cut) => cut[0])])];
+    let n = 2;
+    while (n < 18 && new Set(all.map((v) => v.toFixed(n))).size < all.length) n++;
+    return n;
   };
-  const said = (v, n) => data.whole ? String(Math.round(v)) : v.toFixed(n);
+  const said = (v, n) => {
+    if (v === data.low) return data.ends[0];
+    if (v === data.high) return data.ends[1];
+    return data.whole ? Math.round(v).toLocaleString("en") : n < 18 ? v.toFixed(n) : String(v);
+  };
 
   const cards = [];
+  const page = window.dial = { // what drawings and tests see of it; drawings put their own redraw and follow here
+    data, $, make, put, find, alike, inside: (at) => inside(at), place, unplace, said: () => said(value, digits(find(prompt.cuts, value))),
+    move: (to, from) => move(to, from), update: () => update(), redraw() {}, follow() {},
+    texts: () => cards.map((c, i) => prompt.draws[i].texts[c.at]),
+    get value() { return value; }, get prompt() { return prompt; },
+  };
   function cardsOf() {
-    $("draws").replaceChildren();
     cards.length = 0;
     $("draws").style.setProperty("--n", prompt.draws.length);
-    prompt.draws.forEach((d, i) => {
-      const box = make("article", undefined, "draw" + (i === shown ? " chosen" : ""));
-      const head = make("h2");
-      const doubt = make("span", "", "doubt");
-      head.append(make("span", `draw ${i + 1}`), doubt);
-      const text = make("p");
-      text.tabIndex = 0;
-      text.setAttribute("aria-label", `Text of draw ${i + 1}`);
+    $("draws").replaceChildren(...prompt.draws.map((d, i) => {
+      const box = make("article", undefined, "draw"), head = make("h2"), text = make("p", undefined, "text");
+      const name = make("span", "", "name"), loops = make("span"), doubt = make("span");
+      head.append(name, loops, doubt);
+      head.id = `draw-${i + 1}`;
+      text.setAttribute("role", "group");
+      text.setAttribute("aria-labelledby", head.id);
       box.append(head, text);
-      $("draws").append(box);
-      cards.push({ box, text, doubt, at: -1, looped: null });
-    });
+      cards.push({ box, text, name, loops, doubt, at: -1 });
+      return box;
+    }));
     $("turn").hidden = prompt.draws.length < 2;
+    $("of").textContent = prompt.of > prompt.draws.length ? `· ${prompt.draws.length} of ${prompt.of} draws shown` : "";
+    turn(0);
+    fit();
   }
 
-  function write(card, d, at) {
-    const piece = d.pieces[at], text = d.texts[at];
+  // All cards are as high as the longest text asks for (up to a limit in the style sheet), wherever the slider is.
+  function fit() {
+    const lines = (text) => text.split("\n").reduce((n, line) => n + 1 + Math.floor(line.length / 38), 0);
+    const card = cards[shown].text;
+    let tall = 0;
+    card.style.height = "auto";
+    for (const d of prompt.draws) {
+      const sizes = d.texts.map(lines);
+      card.textContent = `${d.texts[sizes.indexOf(Math.max(...sizes))]} … not finished`;
+      tall = Math.max(tall, card.clientHeight);
+    }
+    card.style.height = "";
+    $("draws").style.setProperty("--tall", `${tall}px`);
+    cards[shown].at = -1;
+  }
+
+  function write(card, i, at) {
+    const d = prompt.draws[i], piece = d.pieces[at], text = d.texts[at];
     const flash = card.at >= 0 && Math.abs(at - card.at) <= 1 ? (at > card.at ? piece[SAME] : d.pieces[card.at][SAME]) : -1;
     const loop = piece[LOOP] < 0 ? text.length : piece[LOOP];
-    const parts = [[0, loop, null], [loop, text.length, "mark"]];
     card.text.replaceChildren();
-    for (const [from, to, name] of parts) {
+    for (const [from, to, name] of [[0, loop, null], [loop, text.length, "mark"]]) {
       if (from >= to) continue;
       const middle = flash < 0 ? to : Math.min(Math.max(flash, from), to);
       const whole = name ? make(name) : document.createDocumentFragment();
@@ -84,46 +126,72 @@
     }
     if (!piece[KNOWN]) card.text.append(make("span", text ? " … not finished here" : "not known here", "end"));
     else card.text.append(make("span", ["…", " ■", ""][piece[END]], "end"));
-    card.doubt.textContent = piece[DOUBT] ? "≈" : "";
-    card.doubt.title = piece[DOUBT]
-      ? `${piece[DOUBT]} of its tokens were chosen by less than this model's numerics can decide on another machine.` : "";
+    const loops = piece[LOOP] >= 0;
+    put(card.name, `draw ${i + 1}${loops ? " · " : ""}`);
+    put(card.loops, loops ? `loops from word ${piece[WORD]}` : "");
+    if (!piece[DOUBT]) card.doubt.replaceChildren();
+    else {
+      const why = `${piece[DOUBT]} of its tokens ${piece[DOUBT] === 1 ? "was" : "were"} chosen by less than this model's numerics can decide on another machine`;
+      card.doubt.replaceChildren(make("span", " ≈"), make("span", ` (${why})`, "hidden"));
+      card.doubt.firstChild.setAttribute("aria-hidden", "true");
+      card.doubt.title = why;
+    }
     card.at = at;
   }
 
-  function sentence(at, states) {
-    const n = states.length, v = said(value, digits(at));
-    const known = states.filter((s) => s[KNOWN]);
-    if (known.length < n) return `At ${v}: ${n - known.length} of ${n} texts not known; the dial stopped early here.`;
+  // After a step, what has changed is in sight: its draw, on a phone, and its place in the text.
+  function reveal(written) {
+    stepped = false;
+    if ($("turn").offsetParent && written.length && !written.includes(cards[shown])) turn(cards.indexOf(written[0]) - shown);
+    for (const { text } of written) {
+      const fresh = text.querySelector(".fresh"), top = fresh ? fresh.getClientRects()[0] : null;
+      if (top) text.scrollTop += top.top - text.getBoundingClientRect().top - text.clientHeight / 3;
+    }
+  }
+
+  // How many words all texts begin with.
+  function opening(texts) {
+    let n = 0;
+    while (n < texts[0].length && texts.every((t) => t[n] === texts[0][n])) n++;
+    const cut = texts.some((t) => n < t.length && /\S/.test(t[n])); // in the middle of a word
+    return (cut ? texts[0].slice(0, n).replace(/\S+$/, "") : texts[0].slice(0, n)).split(/\s+/).filter(Boolean).length;
+  }
+
+  function sentence(states, texts, n) {
+    const v = said(value, n), many = states.length, known = states.filter((s) => s[KNOWN]);
+    const at = v === "off" ? `With ${data.symbol} off` : `At ${v}`;
+    if (known.length < many) return `${at}: ${many - known.length} of ${many} texts not known; the dial stopped early here.`;
     const distinct = new Set(states.map((s) => s[NAME])).size;
-    const loops = states.filter((s) => s[LOOP] >= 0);
-    const words = loops.map((s) => s[WORD]);
+    const loops = states.filter((s) => s[LOOP] >= 0), words = loops.map((s) => s[WORD]);
     const first = Math.min(...words), last = Math.max(...words);
-    let end = "none loops.";
-    if (n === 1) end = loops.length ? `it loops from word ${first}.` : "it does not loop.";
-    else if (loops.length) end = `${loops.length} of ${n} loop${loops.length === 1 ? "s" : ""}, from word ${first === last ? first : `${first} at the earliest`}.`;
-    return n === 1 ? `At ${v}: ${end}` : `At ${v}: ${distinct} distinct text${distinct > 1 ? "s" : ""} of ${n}; ${end}`;
+    if (many === 1) return `${at}: ${loops.length ? `it loops from word ${first}` : "it does not loop"}.`;
+    let end = "none loops";
+    if (loops.length) end = `${loops.length} of ${many} loop${loops.length === 1 ? "s" : ""}, from word ${first === last ? first : `${first} at the earliest`}`;
+    const open = distinct > 1 ? opening(texts) : 0;
+    const same = distinct === 1 ? "" : open ? `, alike for ${open} word${open === 1 ? "" : "s"}` : ", different from the first word on";
+    return `${at}: ${distinct} distinct text${distinct > 1 ? "s" : ""} of ${many}${same}; ${end}.`;
   }
 
   const rows = [];
   function bars() {
-    const which = prompt.bars.length ? prompt.bars[find(prompt.barCuts, value)][2] : -1;
+    const [, , which, chosen] = prompt.bars[find(prompt.barCuts, value)];
     $("words").hidden = which < 0;
     if (which < 0) return;
     const fork = prompt.forks[which];
     if (bars.of !== fork) {
       bars.of = fork;
       $("context").textContent = fork.before ? `“${fork.before.trimStart()}”` : "the prompt";
-      $("bars").replaceChildren();
       rows.length = 0;
-      for (const word of fork.words) {
-        const row = make("li"), box = make("span", undefined, "bar"), bar = make("i"), share = make("span", "", "share");
-        const name = make("span", word, "word");
+      $("bars").replaceChildren(...fork.words.map((word) => {
+        const item = make("li"), box = make("span", undefined, "bar"), bar = make("i"), share = make("span", "", "share");
+        const name = make("span", word, "word"), who = make("span", "", "who"), aloud = make("span", "", "hidden");
         name.title = word;
         box.append(bar);
-        row.append(name, box, share);
-        $("bars").append(row);
-        rows.push([bar, share]);
-      }
+        who.setAttribute("aria-hidden", "true");
+        item.append(name, box, share, who, aloud);
+        rows.push({ item, bar, share, who, aloud });
+        return item;
+      }));
     }
     const vs = fork.values;
     let i = 0;
@@ -131,86 +199,103 @@
     const scaled = (v) => log ? Math.log(v) : v;
     const t = vs.length < 2 || vs[i + 1] === vs[i] ? 0
       : Math.min(1, Math.max(0, (scaled(value) - scaled(vs[i])) / (scaled(vs[i + 1]) - scaled(vs[i]))));
-    rows.forEach(([bar, share], j) => {
-      const right = fork.shares[Math.min(i + 1, vs.length - 1)][j];
-      const p = fork.shares[i][j] * (1 - t) + right * t;
+    rows.forEach(({ item, bar, share, who, aloud }, j) => {
+      const right = fork.shares[Math.min(i + 1, vs.length - 1)][j], p = fork.shares[i][j] * (1 - t) + right * t;
       bar.style.transform = `scaleX(${p})`;
-      share.textContent = p === 0 ? "0%" : p < 0.001 ? "<0.1%" : p < 0.01 ? `${(100 * p).toFixed(1)}%` : `${Math.round(100 * p)}%`;
+      put(share, p === 0 ? "0%" : p < 0.001 ? "<0.1%" : p < 0.00995 ? `${(100 * p).toFixed(1)}%`
+        : p > 0.995 && p < 1 ? ">99%" : `${Math.round(100 * p)}%`);
+      const by = chosen.flatMap((word, draw) => word === j ? [draw] : []);
+      put(who, by.map((draw) => String.fromCodePoint(0x2460 + draw)).join(""));
+      put(aloud, by.length ? `chosen by draw ${by.map((draw) => draw + 1).join(", ")}` : "");
+      item.classList.toggle("chosen", by.length > 0);
     });
   }
 
-  const inside = (at) => { // a value in the middle of a stretch
-    const [low, after] = prompt.cuts[at];
-    const end = at + 1 < prompt.cuts.length ? prompt.cuts[at + 1] : [data.high, 1];
+  const inside = (at) => { // a value in the middle of a stretch; its first one where the middle is outside
+    const [low, after] = prompt.cuts[at], end = prompt.cuts[at + 1] || [data.high, 1];
     if (data.whole) return after ? low + 1 : low;
-    return low + (end[0] - low) / 2;
+    const first = after ? up(low) : low, mid = low + (end[0] - low) / 2;
+    return mid >= first && below(mid, 0, end) ? mid : first;
   };
 
-  function changes(at) {
-    const list = $("changes");
-    list.replaceChildren();
-    for (const [to, name] of [[at, "Change below"], [at + 1, "Next change"]]) {
-      const item = make("li");
-      if (to < 1 || to >= prompt.cuts.length) {
-        item.textContent = to < 1 ? "This is the low end." : "This is the high end.";
-      } else {
-        const [v, , i, j] = prompt.cuts[to];
-        const [was, becomes] = prompt.draws[i].pieces[j][CHANGE];
-        const n = Math.max(digits(at), digits(to));
-        const [from, into] = to === at ? [becomes, was] : [was, becomes];
-        item.append(`${name}: ${data.symbol} = ${said(v, n)}, “${from}” → “${into}”, draw ${i + 1}`);
-        const go = make("button", "go");
-        go.type = "button";
-        go.addEventListener("click", () => step(to === at ? -1 : 1));
-        item.append(go);
-      }
-      list.append(item);
-    }
-    $("back").disabled = at === 0;
-    $("next").disabled = at + 1 >= prompt.cuts.length;
+  // The changes on either side. Their buttons stay: a button that was made anew would have lost the focus.
+  const beside = ["Previous", "Next"].map((name, k) => {
+    const item = make("li"), text = make("span"), go = make("button", "go");
+    go.type = "button";
+    go.addEventListener("click", () => step(k ? 1 : -1));
+    go.setAttribute("aria-label", `go to the ${name.toLowerCase()} change`);
+    item.append(text, go);
+    $("changes").append(item);
+    return { text, go, name, turn: $(k ? "next" : "back") };
+  });
+  function changes(at, n) {
+    beside.forEach(({ text, go, name, turn }, k) => {
+      const to = at + k, none = to < 1 || to >= prompt.cuts.length;
+      for (const button of [go, turn]) button.setAttribute("aria-disabled", none);
+      if (none) { put(text, `This is the ${k ? "high" : "low"} end.`); return; }
+      const [[i, j], ...others] = prompt.changed[to], words = prompt.draws[i].pieces[j][CHANGE];
+      let [v, after] = prompt.cuts[to];
+      if (data.whole) v += k ? after : after - 1; // the first value on the other side
+      const where = v === value && !data.whole ? `just ${k ? "above" : "below"}` : "=";
+      const [from, into] = k ? words : [words[1], words[0]];
+      const more = others.length ? `, and ${others.length} other draw${others.length === 1 ? "" : "s"}` : "";
+      put(text, `${name} change: ${data.symbol} ${where} ${said(v, n)}, “${from}” → “${into}”, draw ${i + 1}${more}`);
+    });
   }
 
   function update() {
     waiting = false;
-    const at = find(prompt.cuts, value);
+    const at = find(prompt.cuts, value), n = digits(at), written = [];
     const states = prompt.draws.map((d, i) => {
       const j = find(d.cuts, value);
-      if (cards[i].at !== j) write(cards[i], d, j);
+      if (cards[i].at !== j) { write(cards[i], i, j); written.push(cards[i]); }
       return d.pieces[j];
     });
-    if (update.at !== at || update.prompt !== prompt) changes(at);
-    update.at = at;
-    update.prompt = prompt;
-    $("sentence").textContent = sentence(at, states);
-    const zoned = prompt.zones.findIndex((z) => z[0] <= value && value <= z[1]), zone = prompt.zones[zoned];
-    $("value").textContent = `${data.symbol} = ${said(value, digits(at))}`;
-    [...$("zones").children].forEach((z, i) => z.classList.toggle("now", i === zoned));
-    $("slider").setAttribute("aria-valuetext", $("value").textContent + (zone ? `, ${zone[2]}` : ""));
+    changes(at, n);
+    put($("sentence"), sentence(states, prompt.draws.map((d, i) => d.texts[cards[i].at]), n));
+    const zoned = prompt.zones.find((z) => z[0] <= value && value <= z[1]), number = `${data.symbol} = ${said(value, n)}`;
+    const text = zoned ? `${number} · ${zoned[2]}` : number;
+    put($("value"), text);
+    $("value").classList.toggle("tight", text.length > 24);
+    for (const label of $("zones").children) label.classList.toggle("now", zoned !== undefined && label.zones.includes(zoned));
+    $("slider").setAttribute("aria-valuetext", zoned ? `${number}, ${zoned[2]}` : number);
     bars();
-    for (const rule of document.querySelectorAll("svg .now")) {
-      rule.setAttribute("x1", 1000 * place(value));
-      rule.setAttribute("x2", 1000 * place(value));
+    page.follow(said(value, n));
+    if (stepped) reveal(written);
+    clearTimeout(settling);
+    settling = setTimeout(settle, 400);
+  }
+
+  // Once the hand rests: say it aloud, and let the keyboard into texts that scroll.
+  function settle() {
+    if (moved) put($("said"), `${$("value").textContent}. ${$("sentence").textContent}`);
+    for (const { text } of cards) {
+      if (text.scrollHeight > text.clientHeight + 1) text.tabIndex = 0;
+      else if (text !== document.activeElement) text.removeAttribute("tabindex");
     }
-    $("which").textContent = `draw ${shown + 1} of ${prompt.draws.length}`;
   }
 
   let saved = 0;
+  const hash = () => {
+    const which = data.prompts.indexOf(prompt);
+    return `#t=${value}${which ? `&p=${which + 1}` : ""}`;
+  };
+  const here = () => { $("here").href = hash(); $("here").textContent = $("here").href; };
   function keep() {
     clearTimeout(saved);
     saved = setTimeout(() => {
-      const which = data.prompts.indexOf(prompt);
-      const hash = `#t=${Number(value.toPrecision(12))}${which ? `&p=${which + 1}` : ""}`;
-      try { history.replaceState(null, "", hash); } catch { location.replace(hash); }
-      $("here").textContent = location.href;
-      $("here").href = location.href;
+      try { history.replaceState(null, "", hash()); } catch { location.replace(hash()); }
+      here();
     }, 120);
   }
 
+  // `from` says what moved it: empty for the page itself, which leaves address and hint alone.
   function move(to, from) {
     value = Math.min(data.high, Math.max(data.low, data.whole ? Math.round(to) : to));
     if (from !== "slider") $("slider").value = place(value);
     if (from) $("hint").classList.add("gone");
-    keep();
+    if (from && from !== "link") { moved = true; keep(); } else here();
+    if (from && from !== "link" && from !== "slider") stepped = true;
     if (!waiting) {
       waiting = true;
       requestAnimationFrame(update);
@@ -218,129 +303,30 @@
   }
 
   function step(by) {
-    const at = find(prompt.cuts, value) + by;
-    if (at >= 0 && at < prompt.cuts.length) move(inside(at), "step");
+    const at = find(prompt.cuts, value), to = Math.min(prompt.cuts.length - 1, Math.max(0, at + by));
+    if (to !== at) move(inside(to), "step");
   }
 
-  function rail() {
-    const canvas = $("rail"), box = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
-    canvas.width = Math.max(1, box.width * ratio);
-    canvas.height = Math.max(1, box.height * ratio);
-    const ink = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
-    const color = (name) => style.getPropertyValue(name).trim();
-    const x = (v) => place(v) * canvas.width, h = canvas.height;
-    ink.fillStyle = color("--rule");
-    ink.fillRect(0, h * 0.28, canvas.width, h * 0.44);
-    for (const [low, high, name] of prompt.zones) {
-      ink.fillStyle = color(`--${name.replaceAll(" ", "-")}`);
-      ink.globalAlpha = 0.75;
-      ink.fillRect(x(low), h * 0.28, x(high) - x(low), h * 0.44);
-      ink.globalAlpha = 1;
-    }
-    prompt.draws.forEach((d) => d.pieces.forEach((piece, i) => {
-      if (piece[KNOWN]) return;
-      const from = x(piece[LOW]), to = i + 1 < d.pieces.length ? x(d.pieces[i + 1][LOW]) : canvas.width;
-      ink.strokeStyle = color("--unknown");
-      ink.beginPath();
-      for (let s = from; s < to; s += 6 * ratio) { ink.moveTo(s, h * 0.72); ink.lineTo(Math.min(to, s + 5 * ratio), h * 0.28); }
-      ink.stroke();
-    }));
-    ink.fillStyle = color("--soft");
-    ink.globalAlpha = 0.5;
-    for (const cut of prompt.cuts.slice(1)) ink.fillRect(x(cut[0]), h * 0.76, Math.max(1, ratio * 0.8), h * 0.16);
-    ink.globalAlpha = 1;
-    $("zones").replaceChildren(...prompt.zones.map(([low, high, name]) => {
-      const fits = (place(high) - place(low)) * box.width > 62;
-      const label = make("span", fits ? name : "");
-      label.style.left = `${100 * place(low)}%`;
-      label.style.width = `${100 * (place(high) - place(low))}%`;
-      return label;
-    }));
-  }
-
-  function barcode() {
-    if (!$("every").open) return;
-    const style = getComputedStyle(document.documentElement);
-    $("barcode").replaceChildren(...prompt.draws.map((d, i) => {
-      const row = make("div"), canvas = make("canvas");
-      row.append(make("span", `draw ${i + 1}`), canvas);
-      canvas.setAttribute("role", "img");
-      canvas.setAttribute("aria-label", `${d.pieces.length - 1} changes of draw ${i + 1}`);
-      requestAnimationFrame(() => {
-        const ratio = window.devicePixelRatio || 1;
-        canvas.width = canvas.clientWidth * ratio;
-        canvas.height = canvas.clientHeight * ratio;
-        const ink = canvas.getContext("2d");
-        ink.fillStyle = style.getPropertyValue("--ink").trim();
-        ink.globalAlpha = 0.7;
-        for (const cut of d.cuts.slice(1)) ink.fillRect(place(cut[0]) * canvas.width, 0, Math.max(1, ratio), canvas.height);
-      });
-      canvas.addEventListener("click", (e) => {
-        const v = unplace(e.offsetX / canvas.clientWidth);
-        let best = 0;
-        d.cuts.forEach((cut, j) => { if (j && Math.abs(cut[0] - v) < Math.abs((d.cuts[best] || [1e300])[0] - v)) best = j; });
-        const high = best + 1 < d.cuts.length ? d.cuts[best + 1][0] : data.high;
-        move(d.cuts[best][0] + (high - d.cuts[best][0]) / 2, "barcode");
-      });
-      return row;
-    }));
-  }
-
-  const svg = (name, attributes) => {
-    const e = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, v] of Object.entries(attributes)) e.setAttribute(key, v);
-    return e;
-  };
-
-  function plots() {
-    if (!$("curves").open) return;
-    const which = data.prompts.indexOf(prompt), curves = data.curves[which];
-    $("says").replaceChildren(...data.says[which].map((said) => make("li", said)));
-    $("plots").replaceChildren(...curves.map((c) => {
-      const figure = make("figure"), caption = make("figcaption");
-      caption.append(make("b", c.name.replaceAll("_", " ")), ` (${c.unit}), ${c.n} draws. ${c.note}`);
-      const seen = [...c.mean, ...c.low, ...c.high].filter((v) => v !== null);
-      let low = Math.min(...seen), high = Math.max(...seen);
-      if (c.unit === "share") [low, high] = [0, 1];
-      if (c.name.endsWith("reference")) [low, high] = [Math.min(low, 0), Math.max(high, 0)]; // 0: the human text
-      if (!(high > low)) high = low + 1;
-      const y = (v) => 100 - 100 * (v - low) / (high - low);
-      const x = (i) => 1000 * place(i < c.x.length ? c.x[i] : data.high);
-      const box = svg("svg", { viewBox: "0 -2 1000 104", preserveAspectRatio: "none", role: "img", "aria-label": c.name });
-      for (const v of [0, 50, 100]) box.append(svg("line", { class: "grid", x1: 0, x2: 1000, y1: v, y2: v }));
-      let line = "", band = "", open = false;
-      c.mean.forEach((m, i) => {
-        if (m === null) { open = false; return; }
-        line += `${open ? "L" : "M"}${x(i)} ${y(m)}L${x(i + 1)} ${y(m)}`;
-        open = true;
-        if (c.low[i] !== null) band += `M${x(i)} ${y(c.low[i])}H${x(i + 1)}V${y(c.high[i])}H${x(i)}Z`;
-      });
-      if (c.name.endsWith("reference")) box.append(svg("line", { class: "human", x1: 0, x2: 1000, y1: y(0), y2: y(0) }));
-      if (band) box.append(svg("path", { class: "band", d: band }));
-      box.append(svg("path", { class: "line", d: line }));
-      box.append(svg("line", { class: "now", x1: 1000 * place(value), x2: 1000 * place(value), y1: -2, y2: 102 }));
-      const scale = make("div", undefined, "scale");
-      scale.append(make("span", String(+data.low.toPrecision(4))), make("span", `from ${+low.toPrecision(3)} to ${+high.toPrecision(3)}`), make("span", String(+data.high.toPrecision(4))));
-      figure.append(caption, box, scale);
-      return figure;
-    }));
-  }
-
-  function choose(index) {
+  function choose(index, from) {
     prompt = data.prompts[index];
     shown = 0;
     bars.of = null;
+    document.title = `What does ${data.parameter} do? ${short(prompt.prompt, 60)}`;
     cardsOf();
-    rail();
-    barcode();
-    plots();
-    move(value);
+    page.redraw();
+    move(value, from);
   }
+  const short = (text, n) => {
+    const line = text.split(/\s+/).filter(Boolean).join(" ");
+    return line.length > n ? `${line.slice(0, n - 1).trimEnd()}…` : line;
+  };
 
   function turn(by) {
     shown = (shown + by + prompt.draws.length) % prompt.draws.length;
     cards.forEach((c, i) => c.box.classList.toggle("chosen", i === shown));
     $("which").textContent = `draw ${shown + 1} of ${prompt.draws.length}`;
+    clearTimeout(settling);
+    settling = setTimeout(settle, 400);
   }
 
   function read() {
@@ -349,29 +335,27 @@
     const index = p ? Math.min(data.prompts.length, Math.max(1, Number(p[1]))) - 1 : 0;
     if (data.prompts[index] !== prompt || !cards.length) choose(index);
     if ($("prompt")) $("prompt").value = index;
-    move(Number.isFinite(v) ? v : data.low + (data.whole ? 0 : width * 0.02), Number.isFinite(v) ? "link" : "");
+    move(Number.isFinite(v) ? v : data.low, Number.isFinite(v) ? "link" : "");
   }
 
-  $("low").textContent = said(data.low, 0) === String(data.low) ? String(data.low) : String(+data.low.toPrecision(4));
-  $("high").textContent = data.whole ? data.high.toLocaleString("en") : String(+data.high.toPrecision(4));
+  $("low").textContent = data.ends[0];
+  $("high").textContent = data.ends[1];
+  $("main").classList.toggle("long", `${data.symbol} = ${data.whole ? data.ends[1] : data.high.toFixed(2)}`.length > 9);
   if ($("prompt")) {
     data.prompts.forEach((p, i) => {
-      const option = make("option", p.prompt.length > 90 ? `${p.prompt.slice(0, 90)}…` : p.prompt);
+      const option = make("option", short(p.prompt, 90));
       option.value = i;
       $("prompt").append(option);
     });
-    $("prompt").addEventListener("change", (e) => choose(Number(e.target.value)));
+    $("prompt").addEventListener("change", (e) => choose(Number(e.target.value), "prompt"));
   }
   $("slider").addEventListener("input", (e) => move(unplace(Number(e.target.value)), "slider"));
   $("slider").addEventListener("keydown", (e) => {
     const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10 }[e.key];
     if (e.key === "Home") move(data.low, "key");
     else if (e.key === "End") move(data.high, "key");
-    else if (by === undefined) return;
-    else {
-      const at = find(prompt.cuts, value), to = Math.min(prompt.cuts.length - 1, Math.max(0, at + by));
-      if (to !== at) move(inside(to), "key");
-    }
+    else if (by === undefined || e.ctrlKey || e.metaKey || e.altKey) return; // the browser's own
+    else step(by);
     e.preventDefault();
   });
   $("back").addEventListener("click", () => step(-1));
@@ -384,11 +368,7 @@
     const t = e.changedTouches[0], dx = touch ? t.clientX - touch.clientX : 0;
     if (touch && Math.abs(dx) > 48 && Math.abs(dx) > 2 * Math.abs(t.clientY - touch.clientY)) turn(dx < 0 ? 1 : -1);
   }, { passive: true });
-  $("every").addEventListener("toggle", barcode);
-  $("curves").addEventListener("toggle", plots);
-  window.addEventListener("hashchange", read);
-  window.addEventListener("resize", () => { rail(); barcode(); });
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { rail(); barcode(); });
+  window.addEventListener("hashchange", () => { if (/[#&]t=/.test(location.hash)) read(); });
+  window.addEventListener("resize", () => { fit(); move(value); });
   read();
-  window.dial = { move, update, get value() { return value; }, texts: () => cards.map((c, i) => prompt.draws[i].texts[c.at]) };
 })();
