@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
 from scripts.floors import FLOORS
@@ -85,7 +86,8 @@ def commands() -> str:
     root: Any = typer.main.get_command(assemble())
     lines = [GENERATED.format("src/poise/cli/"), "# Commands", ""]
     lines += [
-        "Values of a parameter: `a` fixes, `a,b,c` sweeps, `a..b:step` is a grid, `off` leaves the parameter out.",
+        "Values of a parameter: `a` fixes, `a,b,c` sweeps, `a..b:step` is a grid, `off` leaves the parameter out;",
+        "`a..b` is a range, which `poise dial` moves it over, of top-k also `1..off`: up to the whole vocabulary.",
         "Exit codes: 0 done, 1 a check did not hold, 2 your mistake, 3 an engine or the system failed, 130 Ctrl-C.",
         "`POISE_DEBUG=1` shows the traceback of an error, `POISE_HOME` is where models and studies are kept.",
         "",
@@ -119,22 +121,41 @@ def json_fields() -> str:
     nested: dict[str, type[Record]] = {}
     for words, record in DOCUMENTS.items():
         lines += [f"## poise {words} --json", "", *_fields(record, nested), ""]
-    for name in list(nested):
-        lines += [f"## {name}", "", f"{(nested[name].__doc__ or '').strip()}", "", *_fields(nested[name], nested), ""]
+    told: set[str] = set()
+    while waiting := [inner for name, inner in nested.items() if name not in told]:
+        for inner in waiting:  # their fields may name more
+            told.add(inner.__name__)
+            lines += [f"## {inner.__name__}", "", (inner.__doc__ or "").strip(), "", *_fields(inner, nested), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _fields(record: type[Record], nested: dict[str, type[Record]]) -> list[str]:
-    rows = []
-    for name, field in record.model_fields.items():
-        shown = str(field.annotation) if not isinstance(field.annotation, type) else field.annotation.__name__
-        for inner in Record.__subclasses__():
-            if inner.__name__ in shown:
-                nested.setdefault(inner.__name__, inner)
-                shown = f"list of [{inner.__name__}](#{inner.__name__.lower()})"
-        shown = shown.replace("typing.", "").replace("|", "or").replace("None", "null")
-        rows.append((f"`{name}`", shown, field.description or ""))
+    """A row per field; the records that they hold are added to `nested`."""
+    record.model_rebuild()  # names of records that were defined later
+    rows = [
+        (f"`{name}`", _shown(field.annotation, nested), field.description or "")
+        for name, field in record.model_fields.items()
+    ]
     return _table(("field", "type", "meaning"), rows)
+
+
+def _shown(kind: Any, nested: dict[str, type[Record]], plural: bool = False) -> str:
+    """A type as JSON has it, for example "list of lists of ReachRecord, or null"."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is list:
+        return f"{'lists' if plural else 'list'} of {_shown(inner[0], nested, plural=True)}"
+    if origin is dict:
+        return f"{'objects' if plural else 'object'} of {_shown(inner[1], nested)}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(_shown(each, nested) for each in inner)
+    if origin is Literal:
+        return " or ".join(f"`{each}`" for each in inner)
+    if kind is type(None):
+        return "null"
+    if issubclass(kind, Record):
+        nested.setdefault(kind.__name__, kind)
+        return f"[{kind.__name__}](#{kind.__name__.lower()})"
+    return str(kind.__name__)
 
 
 def _table(heads: tuple[str, ...], rows: Any) -> list[str]:
@@ -152,7 +173,13 @@ def dumps() -> str:
         "",
         "```sh",
         "poise dump -o texts.csv",
+        'poise dial smollm2 "Once upon a time" --temperature 0..1.5 --draws 8 --max-tokens 24',
+        "poise dump --what pieces -o pieces.csv",
+        "poise dump --what curves -o curves.csv",
         "```",
+        "",
+        "Without `--study`, completions come from the study that was drawn last, pieces and curves from the one that",
+        "was dialled last. A curve is of `loop_rate` and of `nll`, unless `--metric` asks for others.",
     ]
     of_dials = {"Pieces": PIECE_COLUMNS, "Curves": CURVE_COLUMNS}
     for title, columns in {"Completions": COLUMNS, **of_dials}.items():

@@ -18,8 +18,9 @@ import pytest
 import poise
 from commands import SWEEP, Ended, Run, spawn
 from poise import asks, cli
-from poise.cli import flags
+from poise.cli import dialling, flags
 from poise.cli.schemas import DOCUMENTS
+from poise.dumps import DRAWN
 from poise.errors import PoiseError
 from poise.params import PARAMETERS
 
@@ -383,5 +384,14 @@ def test_help_of_sweep_has_every_parameter_with_range_and_meaning(run: Run, monk
         assert f"{parameter.range_text}  {parameter.meaning}" in out
 
 
-def test_the_help_says_the_default_that_holds() -> None:
+def test_the_help_says_the_default_that_holds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert flags.MAX_TOKENS == asks.MAX_TOKENS
+    monkeypatch.setenv("COLUMNS", "250")
+    assert f"A metric of curves, by name. Repeatable. Default: {' and '.join(DRAWN)}." in run("dump", "--help").out
+    said = run("dial", "--help").out
+    assert f"Dials per prompt. Default: 1; with --report {dialling.PAGE_DRAWS}, side by side on the page." in said
+    assert f"New tokens at most. Default: {dialling.MAX_TOKENS} for a prompt; for a use case what it says" in said
+    assert "a..b moves one (--top-k also 1..off)" in said
+    page = (Path(__file__).parent.parent / "docs" / "commands.md").read_text("utf-8")
+    assert "`a..b` is a range" in page.partition("## ")[0]
+    assert "`1..off`" in page.partition("## ")[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import poise
-from commands import Run, spawn
+from commands import SWEEP, Run, spawn
 from poise.engines.fake import FakeEngine
 
 DIAL = ["dial", "fake", "a ship", "--temperature", "0..1.5", "--max-tokens", "16"]
@@ -62,13 +62,30 @@ def test_a_use_case_is_dialled_prompt_by_prompt(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--temperature", "0.5"], "A dial moves one parameter over a range, but got none"),
-        (["--temperature", "0..1", "--top-p", "0..1"], "but got 2"),
-        (["--temperature", "0..1", "--top-p", "0.5,0.9"], "have one value, but got several of top_p"),
+        ([], "over a range, but got none. For example --temperature 0..1.5"),
+        (["--temperature", "0.5"], "over a range, but got temperature=0.5, one value. For example --temperature"),
+        (["--top-k", "off"], "but got top_k=off, one value. For example --top-k 1..off"),
+        (["--temperature", "0..1:0.1"], "but got temperature=0..1:0.1, a grid of 11 values"),
+        (["--temperature", "0.5,1", "--top-p", "0.9"], "temperature=0.5,1, a list of 2 values; top_p=0.9, one value"),
+        (["--temperature", "0..1", "--top-p", "0..1"], "but got temperature=0..1 and top_p=0..1. Keep one"),
+        (["--temperature", "0..1", "--top-p", "0.5,0.9"], "have one value, but got top_p=0.5,0.9, a list of 2 values"),
+        (["--temperature", "0..1,2"], "stands alone, but got '0..1,2'. Write 0..1, nothing beside it"),
+        (["--temperature", "0.."], "Write a..b to move it, for example 0..1.5, or one value, or off"),
+        (["--temperature", "nan..1"], "Write a..b to move it"),
+        (["--temperature", "0..inf"], "Write a..b to move it"),
+        (["--temperature", "0..off"], "ends at a number, but got '0..off'. For example 0..1.5"),
+        (["--top-p", "0..off"], "ends at a number, but got '0..off'. For example 0..1"),
+        (["--temperature", "0...1"], "has two dots, but got '0...1'. Write 0..1, and a value below 1 with its 0"),
+        (["--temperature", "0..1", "--resolution", "fine"], "--resolution takes a number, but got 'fine'. For example"),
+        (["--temperature", "0..1", "--max-rows", "1.5"], "--max-rows takes a whole number, but got '1.5'"),
+        (["--temperature", "0..1", "--max-texts", "few"], "--max-texts takes a whole number, but got 'few'"),
         (["--temperature", "1..0.5"], r"Swap them: 0.5..1"),
         (["--temperature", "0..1", "--max-rows", "2"], "Give at least 63"),
         (["--temperature", "0..1", "--typical-p", "0.5"], "Give a --resolution"),
         (["--temperature", "0..1", "--report", "no/where.html"], "A page goes to a file in a folder that is there"),
+        (["--temperature", "0..1", "--report", ""], "in a folder that is there, but got ''. For example --report"),
+        (["--temperature", "0..1", "--study", "no/where.db"], "but got no/where.db: no folder no. Make the folder"),
+        (["--temperature", "0..1", "--study", ""], "A study is a file in a folder that is there, but got ''"),
         (["--temperature", "0..1", "-f", "creative-story"], "A dial takes a prompt or use cases (-f), but got both"),
     ],
 )
@@ -83,6 +100,69 @@ def test_other_commands_refuse_a_range(run: Run) -> None:
     done = run("sweep", "fake", "a ship", "--temperature", "0..1")
     assert done.code == 2
     assert "a..b is a range" in done.err
+
+
+def test_a_study_of_dials_alone_is_read_by_a_dump(run: Run) -> None:
+    """Without --study: pieces and curves come from what was dialled last, the rest from what was drawn last."""
+    none = run("dump", "--what", "pieces")
+    assert none.code == 2
+    assert "Pieces and curves need a dial, but got none noted in" in none.err
+    assert "`poise dial` makes one" in none.err
+    dialled = run(*DIAL, "--study", "dials.db")
+    assert dialled.code == 0, dialled.err
+    assert "dials.db, which holds dials alone" in run("measure").err  # there is nothing else yet
+    assert run(*SWEEP, "--study", "texts.db").code == 0
+    for what in ("pieces", "curves"):
+        done = run("dump", "--what", what, "-o", f"{what}.csv", "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["study"].endswith("dials.db")
+    assert json.loads(run("measure", "--json").out)["study"].endswith("texts.db")
+    run(*DIAL, "--study", "dials.db")  # once more: nothing is drawn, and the latest texts stay those
+    assert json.loads(run("measure", "--json").out)["study"].endswith("texts.db")
+
+
+@pytest.mark.parametrize("words", [["measure"], ["compare", "greedy", "engine-default"], ["report"]])
+def test_what_reads_texts_shows_the_way_to_read_dials(run: Run, words: list[str]) -> None:
+    run(*DIAL, "--study", "my dials.db")
+    done = run(*words, "--study", "my dials.db")
+    assert (done.code, done.out) == (2, "")
+    assert "which holds dials alone" in done.err
+    assert "`poise dump --what curves -o curves.csv --study 'my dials.db'`" in done.err
+    assert "`poise dial ... --report dial.html`" in done.err
+    empty = run("dump", "-o", "texts.csv", "--study", "my dials.db").out
+    assert "(0 completions)" in empty
+    assert "Next: poise dump --what pieces" in empty
+
+
+def test_counts_of_one_have_no_plural(run: Run) -> None:
+    one = run("dial", "fake", "a ship", "--temperature", "0.1..0.1001", "--max-tokens", "3")
+    assert "draw 0: 1 text on 1 piece " in one.out
+    assert "1 piece, 2 rows in" in one.out
+    assert "expected 1 piece and" in one.out
+    assert "(1 piece)" in run("dump", "--what", "pieces", "-o", "p.csv").out
+    texts = ["sweep", "fake", "a ship", "--temperature", "0.5", "--draws", "1", "--no-baselines"]
+    assert "1 text drawn, 0 reused" in run(*texts).out
+
+
+def test_narrow_pieces_show_where_they_end(run: Run) -> None:
+    done = run("dial", "fake", "a ship", "--temperature", "0.5..0.50000001", "--max-tokens", "3")
+    assert "[0.5, 0.50000001]" in done.out
+
+
+def test_what_is_not_known_says_why(run: Run) -> None:
+    long = [*DIAL[:-1], "64"]
+    assert "not finished: the budget ended" in run(*long, "--max-rows", "80").out
+    coarse = run("dial", "fake", "a ship", "--temperature", "0..1.5", "--max-tokens", "16", "--resolution", "0.4").out
+    assert "narrower than the resolution, 0.4" in coarse
+    assert "not finished" not in coarse
+
+
+def test_json_says_whether_a_dial_is_exact(run: Run) -> None:
+    exact = json.loads(run(*DIAL, "--json").out)
+    assert exact["exact"] is True
+    assert "upper envelope" in exact["why"]
+    part = json.loads(run(*DIAL, "--typical-p", "0.5", "--resolution", "0.1", "--json").out)
+    assert part["exact"] is False
 
 
 def test_why_shows_how_far_each_parameter_can_move(run: Run) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import re
 
 import pytest
 from hypothesis import given
@@ -54,7 +56,8 @@ def test_values(name: str, text: str, values: tuple[float | None, ...]) -> None:
         ("temperature", "0..1:-0.1", "step > 0"),
         ("temperature", "0..1:0.000001", "1,000,001"),
         ("temperature", "0..1:1e-999", "step > 0"),
-        ("temperature", "1..", "range"),
+        ("temperature", "1..", "A grid has a step, for example 0..1.5:0.1"),
+        ("temperature", "0...1:0.1", "has two dots, but got '0...1:0.1'"),
         ("temperature", "٣", "'٣'"),
         ("top_p", "1.5", "[0, 1]"),
         ("top_k", "1.5", "whole number"),
@@ -66,6 +69,34 @@ def test_refusals_say_the_rule_and_the_value(name: str, text: str, said: str) ->
     with pytest.raises(ParameterError) as error:
         grammar.parse(name, text)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "ends"),
+    [
+        ("temperature", "0..1.5", (0.0, 1.5)),
+        ("temperature", "0..0.1", (0.0, 0.1)),
+        ("temperature", "0.5 .. 1e1", (0.5, 10.0)),
+        ("frequency_penalty", "-2..-.5", (-2.0, -0.5)),
+        ("top_k", "1..off", (1.0, math.inf)),
+        ("temperature", "0..1:0.5", None),
+        ("temperature", "0..1,2", None),
+        ("temperature", "off", None),
+    ],
+)
+def test_ranges(name: str, text: str, ends: tuple[float, float] | None) -> None:
+    assert grammar.parse_range(name, text) == ends
+
+
+@pytest.mark.parametrize(
+    "text", ["0..", "..1", "nan..1", "0..inf", "off..1", "0..off", "0...1", "0....1", "..", "a..b"]
+)
+def test_ranges_that_are_none_are_told_what_one_is(text: str) -> None:
+    with pytest.raises(ParameterError) as error:
+        grammar.parse_range("temperature", text)
+    assert repr(text) in str(error.value)
+    assert re.search(r"0\.\.1\.5|has two dots", str(error.value))
+    assert "inf." not in str(error.value)
 
 
 @given(st.integers(0, 40), st.integers(1, 40), st.integers(1, 9))

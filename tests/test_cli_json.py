@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from scripts import docs
 
 from commands import SWEEP, Run
 from poise.cli.schemas import DOCUMENTS
@@ -52,6 +54,19 @@ def test_json_is_the_schema_and_nothing_else(run: Run, name: str) -> None:
         if inner is not None:
             assert read[field]
             assert all(inner <= set(record) for record in read[field])
+
+
+def test_the_page_of_fields_defines_every_record_it_links_to() -> None:
+    page = docs.json_fields()
+    linked = set(re.findall(r"\[(\w+Record)\]\(#", page))
+    assert linked >= {"PieceRecord", "ChangeRecord", "ReachRecord"}
+    assert linked <= set(re.findall(r"^## (\w+)$", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", page, re.MULTILINE))
+    assert rows["whys"] == "list of lists of [ReachRecord](#reachrecord) or null"
+    assert rows["below"] == rows["above"] == "[ChangeRecord](#changerecord) or null"
+    assert rows["pieces"] == "list of [PieceRecord](#piecerecord)"
+    assert rows["doubtful"] == "list of int"
+    assert rows["params"] == "object of float or int or str"
 
 
 def test_every_document_is_tested() -> None:

@@ -9,7 +9,7 @@ import platformdirs
 
 from poise.errors import StudyError
 
-POINTER = "latest"
+POINTER, DIAL_POINTER = "latest", "latest-dial"
 
 
 def studies_folder() -> Path:
@@ -18,21 +18,22 @@ def studies_folder() -> Path:
     return Path(home) / "studies" if home else Path(platformdirs.user_data_dir("poise")) / "studies"
 
 
-def remember_latest(path: Path) -> str:
+def remember_latest(path: Path, pointer: str = POINTER) -> str:
     """Note that this study is being written, so that the next command finds it.
 
     Args:
         path: of the study, wherever it lies.
+        pointer: POINTER for what is measured and compared, DIAL_POINTER for what pieces and curves are read from.
 
     Returns:
         A warning when the note could not be made, else the empty string.
     """
     folder = studies_folder()
-    note = folder / f".{POINTER}-{os.getpid()}"
+    note = folder / f".{pointer}-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         note.write_bytes(os.fsencode(path.absolute()))
-        note.replace(folder / POINTER)
+        note.replace(folder / pointer)
     except OSError as error:
         return f"The latest study could not be noted ({error}); name it with --study."
     return ""
@@ -47,13 +48,28 @@ def latest_study() -> Path:
     Raises:
         StudyError: there is none, or it is gone.
     """
-    pointer = studies_folder() / POINTER
+    return _noted(POINTER, ("There must be a study to read", "`poise sweep` makes one"))
+
+
+def latest_dial() -> Path:
+    """The study dialled into last, wherever it lies.
+
+    Returns:
+        Its path.
+
+    Raises:
+        StudyError: there is none, or it is gone.
+    """
+    return _noted(DIAL_POINTER, ("Pieces and curves need a dial", "`poise dial` makes one"))
+
+
+def _noted(name: str, otherwise: tuple[str, str]) -> Path:
+    """The path in a note that is there."""
+    pointer = studies_folder() / name
     try:
         path = Path(os.fsdecode(pointer.read_bytes()))
     except OSError as error:
-        raise StudyError(
-            "There must be a study to read", f"none noted in {pointer}", "`poise sweep` makes one"
-        ) from error
+        raise StudyError(otherwise[0], f"none noted in {pointer}", otherwise[1]) from error
     if not path.is_file():
         raise StudyError("The latest study must still be there", f"{path} is gone", "Name another with --study")
     return path

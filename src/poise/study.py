@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -84,6 +85,7 @@ class Study(Shelf):
         super().__init__(database)
         self._found: dict[tuple[str, Row], int] = {}
         self._known: dict[Row, _Ids] = {}
+        self._dialled = False  # noted as the one that pieces and curves are read from
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = True, read_only: bool = False) -> Study:
@@ -179,13 +181,13 @@ class Study(Shelf):
         with self._db.transaction():
             self._db.write("INSERT OR IGNORE INTO engine VALUES (1, ?)", (deciding,))
             self._fingerprint = self._stored_fingerprint()  # another process may have been first
-            warnings = self.check(fingerprint)
+            notes = self.check(fingerprint)
             if [r for _, r in self._db.rows(newest)] != [record]:
                 self._db.write("INSERT INTO provenance (record, seen_at) VALUES (?, ?)", (record, time.time()))
             provenance = self._db.rows(newest)[0][0]
         self._fingerprint, self._provenance = fingerprint, provenance
         self._keys = codec.RequestKeys(fingerprint)
-        return [*warnings, *filter(None, [places.remember_latest(self.path)] if latest else [])]
+        return [*notes, *filter(None, [places.remember_latest(self.path)] if latest else [])]
 
     def expect(self, requests: Iterable[Request], whole: Collection[str] = ()) -> list[str]:
         """Note what is about to be asked; reading follows it, in this order.
@@ -250,6 +252,14 @@ class Study(Shelf):
             codec.pack_floats(completion.logprobs),
         )
         self._db.write(_ADD, values)
+
+    def expect_dial(self, request: Request, parameter: str, low: float, high: float) -> None:
+        """See `Shelf.expect_dial`; pieces and curves are read from this study where a command names none."""
+        super().expect_dial(request, parameter, low, high)
+        if not self._dialled:
+            self._dialled = True
+            if note := places.remember_latest(self.path, places.DIAL_POINTER):
+                warnings.warn(note, stacklevel=2)
 
     def missing(self, requests: Iterable[Request]) -> list[Request]:
         """The requests that were not answered yet, in their order, each once.

@@ -13,6 +13,7 @@ from poise.asks import DrawOptions, Given
 from poise.contests import Moment, Step, winners
 from poise.draws import NoiseRow
 from poise.errors import UsageError
+from poise.escapes import visible
 from poise.law import History
 from poise.motions import motion
 from poise.params import PARAMETERS, SamplingParams
@@ -54,6 +55,9 @@ class Reach:
         span: the stretch around it; None where it cannot be told exactly.
         below, above: what changes first on either side; None where nothing does inside the range looked at.
         why: the mechanism, or why it cannot be told.
+        on: whether it took part in the drawing; off, it did what `value` does.
+        lowest, widest: how far it was followed where it has no end of its own there and nothing changed on the way;
+            None otherwise.
     """
 
     parameter: str
@@ -62,6 +66,28 @@ class Reach:
     below: Change | None
     above: Change | None
     why: str
+    on: bool = True
+    lowest: float | None = None
+    widest: float | None = None
+
+    def __str__(self) -> str:
+        at = f"{self.parameter} {f'{self.value:g}' if self.on else 'off'}"
+        if self.span is None:
+            return f"{at}: cannot be told exactly ({self.why})"
+        beyond = [said for said in (self.below_said, self.above_said) if said]
+        return f"{at}: this very text on {self.span}" + "".join(f"; {said}" for said in beyond)
+
+    @property
+    def below_said(self) -> str:
+        """What happens below the stretch, in words; empty where the parameter's range ends there."""
+        bound = "" if self.lowest is None else f"down to {self.lowest:g}, the lowest looked at"
+        return bound if self.below is None else _said(self.below)
+
+    @property
+    def above_said(self) -> str:
+        """What happens above the stretch, in words; empty where the parameter's range ends there."""
+        bound = "" if self.widest is None else f"up to {self.widest:g}, the widest looked at"
+        return bound if self.above is None else _said(self.above)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +119,12 @@ class _Following:
         self.fixed = SamplingParams.model_validate({
             **{n: v for n, v in params.active().items() if n != parameter}, "dialect": params.dialect,
         })  # fmt: skip
+        self.on = parameter in params.active()
         self.value = float(params.active().get(parameter, neutral))
         self.how = motion(parameter, self.fixed)
         low = LEAST.get(parameter, float(declared.low))
         high = float(size) if declared.kind == "int" else WIDEST if declared.high is None else float(declared.high)
-        self.span = closed(min(low, self.value), max(high, self.value))
+        self.span = self.looked = closed(min(low, self.value), max(high, self.value))
         self.ends: list[tuple[Cut, int, int, int] | None] = [None, None]  # cut, position, was, becomes
 
     def narrow(self, step: Step, row: NoiseRow, position: int) -> None:
@@ -228,5 +255,20 @@ def _reach(engine: LogitsEngine, following: _Following) -> Reach:
         )
         for end in following.ends
     ]  # fmt: skip
-    span = following.span if following.how.exact else None
-    return Reach(following.parameter, following.value, span, ends[0], ends[1], following.how.why)
+    name, exact = following.parameter, following.how.exact
+    return Reach(
+        parameter=name, value=following.value, span=following.span if exact else None, below=ends[0], above=ends[1],
+        why=following.how.why, on=following.on,
+        lowest=following.looked.low.value if exact and ends[0] is None and name in LEAST else None,
+        widest=following.looked.high.value if exact and ends[1] is None and _endless(name) else None,
+    )  # fmt: skip
+
+
+def _endless(parameter: str) -> bool:
+    """Whether it can always go higher; what counts tokens ends at the vocabulary."""
+    return PARAMETERS[parameter].high is None and PARAMETERS[parameter].kind != "int"
+
+
+def _said(change: Change) -> str:
+    was, becomes = (f"\u201c{visible(text)}\u201d" for text in (change.was_text, change.becomes_text))
+    return f"token {change.position + 1}: {was} to {becomes}"

@@ -77,7 +77,7 @@ COMMANDS = (
     Command(
         "dump",
         "poise.cli.evidence:dump",
-        "Write every completion, piece or curve as JSONL, CSV or Parquet.",
+        "Write every completion, piece or curve as JSONL, CSV or Parquet; curves also as a figure.",
         "poise dump -o texts.parquet",
     ),
     Command(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ import poise
 from poise.cli.evidence import JsonFlag
 from poise.cli.flags import flag
 from poise.cli.schemas import Item, Listed, UseCaseRecord
-from poise.cli.terminal import show, show_json
+from poise.cli.terminal import quoted, show, show_json
 from poise.errors import UsageError
 from poise.params import DIALECTS, PARAMETERS
 from poise.tables import Table
@@ -58,7 +57,7 @@ def new_use_case(
         _show_record(path)
         return
     show(f"{path}  (edit the prompts, then draw)")
-    show(f"\nNext: poise sweep smollm2 -f {shlex.quote(path)} --temperature 0.3,0.9")
+    show(f"\nNext: poise sweep smollm2 -f {quoted(path)} --temperature 0.3,0.9")
 
 
 def show_use_case(
@@ -72,7 +71,7 @@ def show_use_case(
     show(f"{case.name}: {case.description}\n")
     for number, prompt in enumerate(case.prompts, 1):
         show(f"{number:>3}  {prompt.shown}")
-    show(f"\nNext: poise sweep smollm2 -f {shlex.quote(name)} --temperature 0.3,0.9")
+    show(f"\nNext: poise sweep smollm2 -f {quoted(name)} --temperature 0.3,0.9")
 
 
 def list_use_cases(as_json: JsonFlag = False) -> None:

@@ -16,9 +16,11 @@ import typer
 import poise
 from poise.cli.dialling import PAGE_DRAWS, dialled
 from poise.cli.drawing import drawn
-from poise.cli.evidence import JsonFlag
+from poise.cli.evidence import JsonFlag, checked_page
+from poise.cli.flags import checked_study
 from poise.cli.schemas import ClaimRecord, Demonstrated, MeasurementRecord
-from poise.cli.terminal import show, show_heading, show_json, tell, wrapped
+from poise.cli.terminal import counted, show, show_heading, show_json, tell, wrapped
+from poise.errors import UsageError
 from poise.params import SamplingParams
 from poise.tables import Table, figure, interval
 
@@ -78,6 +80,7 @@ def demo(
 
     First every temperature of its story at once, on a page with a slider; then all its prompts, measured.
     """
+    _check_files(checked_study(study), output, dial_page)
     parts = _parts()
     if sys.stderr.isatty():
         tell(f"Loading {model} …")
@@ -87,8 +90,7 @@ def demo(
     if not as_json:
         _show_first(engine, parts[0], kept)
     watched = _watched() if open_page is None else open_page
-    moved = _dial(engine, parts[0], kept, dial_page)
-    _open(moved, watched)
+    _open(moved := _dial(engine, parts[0], kept, dial_page), watched)
     done = [_draw(engine, part, kept) for part in parts]
     with poise.Study.open(kept, create=False, read_only=True) as opened:
         rows, claims, page = poise.measure(opened), poise.check_claims(opened), poise.report(opened, output)
@@ -102,6 +104,14 @@ def demo(
     _show_all(rows, claims, (page, moved, kept))
     _open(page, watched)
     show(f"\nNext: poise compare temperature=0.2 temperature=0.9 --use-case {parts[0].case.name}")
+
+
+def _check_files(study: str | None, output: str, dial_page: str) -> None:
+    kept = [Path(study)] if study else []
+    checked_page(output, "-o", *kept)
+    checked_page(dial_page, "--dial", *kept)
+    if Path(output).resolve() == Path(dial_page).resolve():
+        raise UsageError("The report and the page with the slider are two files", output, "Name another with --dial")
 
 
 def _show_all(rows: Sequence[Measurement], claims: Claims, files: tuple[Path, Path, Path]) -> None:
@@ -154,7 +164,8 @@ def _dial(engine: Engine, part: Part, kept: Path, page: str) -> Path:
     dials = dialled(engine, [prompt], plan, options)
     with poise.Study.open(kept, create=False, read_only=True) as study:
         written = poise.dial_report(study, dials, page, engine=engine)
-    tell(f"{written}: {dials.cost.pieces:,} pieces, {dials.cost.rows:,} rows in {dials.cost.seconds:.0f} s\n")
+    took = f"{counted(dials.cost.pieces, 'piece')}, {counted(dials.cost.rows, 'row')} in {dials.cost.seconds:.0f} s"
+    tell(f"{written}: {took}\n")
     return written
 
 
@@ -162,7 +173,7 @@ def _draw(engine: Engine, part: Part, kept: Path) -> tuple[int, int]:
     """Draw one part with its baselines. Returns how many texts were drawn and how many reused."""
     plan = poise.plan(engine, part.case, part.settings, study=kept, **part.options)
     size = f"{len(plan.prompts)} × {len(plan.trials)} × {part.draws} (prompts × settings × draws)"
-    tell(f"{part.case.name}: {size}, {plan.missing:,} texts to draw, at most {plan.max_new_tokens:,} tokens")
+    tell(f"{part.case.name}: {size}, {counted(plan.missing, 'text')} to draw, at most {plan.max_new_tokens:,} tokens")
     with drawn(engine, part.case, part.settings, plan, part.options, baselines=True):
         return plan.missing, plan.reused
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +11,22 @@ import typer
 
 import poise
 from poise.cli.drawing import Files, MaybePrompt, Model, load, options_of
-from poise.cli.flags import Drawing, again, flag, with_range_flags
+from poise.cli.evidence import checked_page
+from poise.cli.flags import (
+    Drawing,
+    Subject,
+    any_number,
+    command,
+    draws_of,
+    flag,
+    law_of,
+    whole_number,
+    with_range_flags,
+)
+from poise.cli.grammar import RANGES
 from poise.cli.progress import ShareMeter
 from poise.cli.schemas import Dialled, DialPlanRecord, DialRecord, PieceRecord
-from poise.cli.terminal import clip, show, show_heading, show_json, tell, wrapped
+from poise.cli.terminal import clip, counted, quoted, show, show_heading, show_json, stretch, tell, wrapped
 from poise.errors import ParameterError, UsageError
 from poise.params import PARAMETERS, SamplingParams
 from poise.pieces import Dial, Dials, Piece
@@ -24,6 +35,7 @@ from poise.reports.readout import human_values, sentences
 
 if TYPE_CHECKING:
     from poise.asks import Given
+    from poise.branches import Budget
     from poise.dials import DialOptions, DialPlan
     from poise.sessions import Engine
 
@@ -32,11 +44,27 @@ PAGE_DRAWS = 4  # draws side by side on a page
 _SHOWN = 6  # pieces of a dial that the terminal shows
 _SNIPPET = 160  # characters of each
 
-MaxRows = Annotated[int | None, typer.Option("--max-rows", help="Stop after this many forward passes of one row.")]
+MaxRows = Annotated[
+    int | None,
+    typer.Option(
+        "--max-rows", parser=whole_number("--max-rows"), metavar="N",
+        help="Stop after this many forward passes of one row.",
+    ),
+]  # fmt: skip
 Resolution = Annotated[
-    float | None, typer.Option("--resolution", help="Give up stretches narrower than this; halve what is not exact.")
-]
-MaxTexts = Annotated[int | None, typer.Option("--max-texts", help="Stop after this many finished stretches.")]
+    float | None,
+    typer.Option(
+        "--resolution", parser=any_number("--resolution", "0.001"), metavar="WIDTH",
+        help="Give up stretches narrower than this; halve what is not exact.",
+    ),
+]  # fmt: skip
+MaxTexts = Annotated[
+    int | None,
+    typer.Option(
+        "--max-texts", parser=whole_number("--max-texts"), metavar="N",
+        help="Stop after this many finished stretches.",
+    ),
+]  # fmt: skip
 PageFlag = Annotated[str | None, typer.Option("--report", help="Write a page to move the parameter on.")]
 
 
@@ -57,52 +85,70 @@ def dial(
     """
     parameter, low, high = _moving(asked)
     params = _fixed(asked)
-    _check_given(prompt, files, page)
+    _check_given(prompt, files, page, asked.study)
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
     engine, options = load(model, asked), _options(asked, prompt is not None, page is not None)
     options["max_rows"], options["resolution"], options["max_texts"] = max_rows, resolution, max_texts
     plan = poise.plan_dial(engine, prompts, parameter, low, high, params=params, study=asked.study, **options)
+    _check_page(page, plan.study)
+    subject = Subject(model, prompt, files)
     if asked.dry_run:
-        _show_plan(plan, asked)
+        _show_plan(plan, asked, _again(subject, asked, options, page, draws_of(asked)))
         return
     tell(str(plan))
     dials = dialled(engine, prompts, plan, options)
-    written = None
-    if page is not None:
-        with poise.Study.open(plan.study, create=False, read_only=True) as study:
-            written = poise.dial_report(study, dials, page, engine=engine)
+    written = None if page is None else _written(page, dials, plan, engine)
     if asked.as_json:
         show_json(dialled_record(dials, plan, written))
         return
     _show(dials, plan, engine)
     if written is not None:
         show(f"\n{written}: move the {parameter} there; one file, opens without a network")
-        show(f"\nNext: poise dump --what pieces --study {shlex.quote(str(plan.study))} -o pieces.csv")
+        show(f"\nNext: poise dump --what pieces --study {quoted(str(plan.study))} -o pieces.csv")
         return
-    words = [model, prompt] if prompt is not None else [model, *(w for f in files for w in ("-f", f))]
-    show(f"\nNext: poise dial {shlex.join(words)}{_moving_flags(plan)} --report dial.html{again(asked)}")
+    again = _again(subject, asked, options, "dial.html", ["--draws", str(plan.draws)])
+    show(f"\nNext: {again}")
 
 
-def _moving_flags(plan: DialPlan) -> str:
-    """The parameters as flags, each with a space in front."""
-    kept = "".join(f" {flag(name)} {value:g}" for name, value in plan.params.active().items())
-    return f" {flag(plan.parameter)} {plan.low:g}..{plan.high:g}{kept}"
+def _written(page: str, dials: Dials, plan: DialPlan, engine: Engine) -> Path:
+    with poise.Study.open(plan.study, create=False, read_only=True) as study:
+        return poise.dial_report(study, dials, page, engine=engine)
+
+
+def _again(subject: Subject, asked: Drawing, options: DialOptions, page: str | None, draws: Sequence[str]) -> str:
+    """The same dial as a command, with a page where one is named."""
+    limits = {name: options[name] for name in ("resolution", "max_rows", "max_texts")}
+    most = [word for name, value in limits.items() if value is not None for word in (flag(name), repr(value))]
+    report = [] if page is None else ["--report", page]
+    return command("dial", subject, asked, law_of(asked), [*report, *draws, *most])
 
 
 def _moving(asked: Drawing) -> tuple[str, float, float]:
     """The one parameter that is a range."""
     if len(asked.ranges) != 1:
-        got = f"{len(asked.ranges)}" if asked.ranges else "none"
-        raise ParameterError("A dial moves one parameter over a range", got, "For example --temperature 0..1.5")
+        rule = "A dial moves one parameter over a range"
+        if asked.ranges:
+            got = " and ".join(f"{name}={asked.written[name]}" for name in asked.ranges)
+            raise ParameterError(rule, got, "Keep one of them")
+        first = next(iter(asked.written), "temperature")
+        got = "; ".join(_described(name, asked) for name in asked.written) or "none"
+        raise ParameterError(rule, got, f"For example {flag(first)} {RANGES[first]}")
     ((parameter, (low, high)),) = asked.ranges.items()
     return parameter, low, high
+
+
+def _described(name: str, asked: Drawing) -> str:
+    """What was written of a parameter that is no range."""
+    text, many = asked.written[name].strip(), len(asked.values[name])
+    kind = "one value" if many == 1 else f"a {'grid' if '..' in text else 'list'} of {many:,} values"
+    return f"{name}={text}, {kind}"
 
 
 def _fixed(asked: Drawing) -> SamplingParams:
     several = [name for name, values in asked.values.items() if len(values) > 1]
     if several:
         raise ParameterError(
-            "Beside the one that moves, parameters of a dial have one value", f"several of {several[0]}", "Keep one"
+            "Beside the one that moves, parameters of a dial have one value", _described(several[0], asked), "Keep one"
         )
     [params] = poise.grid(dialect=asked.dialect, **asked.values)
     return params
@@ -116,12 +162,16 @@ def _options(asked: Drawing, lone: bool, page: bool) -> DialOptions:
     return options
 
 
-def _check_given(prompt: str | None, files: list[str], page: str | None) -> None:
+def _check_given(prompt: str | None, files: list[str], page: str | None, study: str | None) -> None:
     if (prompt is None) == (not files):
         given = "both" if files else "neither"
         raise UsageError("A dial takes a prompt or use cases (-f)", given, 'For example: poise dial smollm2 "Hello"')
-    if page is not None and (Path(page).is_dir() or not Path(page).parent.is_dir()):
-        raise UsageError("A page goes to a file in a folder that is there", page, "For example --report dial.html")
+    _check_page(page, None if study is None else Path(study))
+
+
+def _check_page(page: str | None, study: Path | None) -> None:
+    if page is not None:
+        checked_page(page, "--report", *([] if study is None else [study]))
 
 
 def dialled(engine: Engine, prompts: Sequence[Given], plan: DialPlan, options: DialOptions) -> Dials:
@@ -142,9 +192,9 @@ def dialled(engine: Engine, prompts: Sequence[Given], plan: DialPlan, options: D
     return dials
 
 
-def _show_plan(plan: DialPlan, asked: Drawing) -> None:
+def _show_plan(plan: DialPlan, asked: Drawing, following: str) -> None:
     if not asked.as_json:
-        show(f"{plan}\n\nNext: the same without --dry-run")
+        show(f"{plan}\n\nNext: {following}")
         return
     e = plan.expected
     show_json(DialPlanRecord(
@@ -158,24 +208,24 @@ def _show_plan(plan: DialPlan, asked: Drawing) -> None:
 def _show(dials: Dials, plan: DialPlan, engine: Engine) -> None:
     """The widest pieces of each dial, what their curves say, what was expected and what it took."""
     for each in dials[:4]:
-        texts = f"{len(each.texts):,} texts on {len(each.pieces):,} pieces"
+        texts = f"{counted(len(each.texts), 'text')} on {counted(len(each.pieces), 'piece')}"
         show_heading(f"{clip(each.prompt.shown, 40)}, draw {each.draw}: {texts}")
         widest = sorted(sorted(each.pieces, key=lambda p: -p.span.width)[:_SHOWN], key=lambda p: p.span.low)
         for piece in widest:
-            show(wrapped(f"{_range(piece, plan.parameter)}  {_snippet(piece)}"))
+            show(wrapped(f"{_range(piece, plan.parameter)}  {_snippet(piece, plan.budget)}"))
         if len(each.pieces) > _SHOWN:
             show(f"the widest {_SHOWN} of {len(each.pieces):,} pieces")
     if len(dials) > 4:
-        show(f"and {len(dials) - 4:,} dials more")
+        show(f"and {counted(len(dials) - 4, 'dial')} more")
     if len(dials) > 1:
         show("\n" + "\n".join(wrapped(said) for said in sentences(dials, human_values(engine, dials))))
     cost = dials.cost
     show(f"\n{dials.exact_share:.1%} of the range is known exactly")
-    if cost.expected_pieces is not None:
-        expected = f"expected {cost.expected_pieces:,.0f} pieces and {cost.expected_rows:,.0f} rows without sharing"
-        show(f"{cost.pieces:,} pieces, {cost.rows:,} rows in {cost.seconds:.1f} s; {expected}")
-    else:
-        show(f"{cost.pieces:,} pieces, {cost.rows:,} rows in {cost.seconds:.1f} s")
+    took = f"{counted(cost.pieces, 'piece')}, {counted(cost.rows, 'row')} in {cost.seconds:.1f} s"
+    if cost.expected_pieces is not None and cost.expected_rows is not None:
+        pieces, rows = counted(round(cost.expected_pieces), "piece"), counted(round(cost.expected_rows), "row")
+        took += f"; expected {pieces} and {rows} without sharing"
+    show(took)
     doubtful = sum(bool(p.doubtful) for d in dials for p in d.pieces)
     if doubtful:
         hold = "1 piece holds" if doubtful == 1 else f"{doubtful:,} pieces hold"
@@ -187,20 +237,27 @@ def _range(piece: Piece, parameter: str) -> str:
     if PARAMETERS[parameter].kind == "int":
         last = int(piece.high) if piece.high_closed else int(piece.high) - 1
         return f"{int(piece.low)} to {last}"
-    return str(piece.span)
+    return stretch(piece.span)
 
 
-def _snippet(piece: Piece) -> str:
-    return "not finished" if piece.completion is None else clip(piece.completion.text, _SNIPPET)
+def _snippet(piece: Piece, budget: Budget) -> str:
+    """Its text, or why there is none."""
+    if piece.completion is not None:
+        return clip(piece.completion.text, _SNIPPET)
+    if budget.resolution is not None and piece.span.width <= budget.resolution:
+        return f"narrower than the resolution, {budget.resolution:g}"
+    if budget.max_rows is None and budget.max_texts is None:
+        return f"stretches narrower than the resolution, {budget.resolution:g}"  # neighbours, shown as one
+    return "not finished: the budget ended"
 
 
 def dialled_record(dials: Dials, plan: DialPlan, page: Path | None) -> Dialled:
     """What a dial found, as JSON."""
     cost = dials.cost
     return Dialled(
-        study=str(plan.study), report=None if page is None else str(page), dials=[_dial_record(d) for d in dials],
-        rows=cost.rows, expected_rows=cost.expected_rows, expected_pieces=cost.expected_pieces, seconds=cost.seconds,
-        notes=list(dials.notes),
+        study=str(plan.study), exact=plan.how.exact, why=plan.how.why, report=None if page is None else str(page),
+        dials=[_dial_record(d) for d in dials], rows=cost.rows, expected_rows=cost.expected_rows,
+        expected_pieces=cost.expected_pieces, seconds=cost.seconds, notes=list(dials.notes),
     )  # fmt: skip
 
 

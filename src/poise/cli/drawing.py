@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import poise
-from poise.cli.explaining import completion_record, show_whys
-from poise.cli.flags import MAX_TOKENS, Drawing, again, with_drawing_flags
+from poise.cli.explaining import check_nothing_kept, completion_record, said_of, show_whys, whole_plan
+from poise.cli.flags import MAX_TOKENS, Drawing, Subject, command, draws_of, law_of, with_drawing_flags
 from poise.cli.progress import Meter
 from poise.cli.schemas import Generated, PlanRecord, Swept, TrialRecord
-from poise.cli.terminal import clip, show, show_heading, show_json, tell, wrapped
+from poise.cli.terminal import clip, counted, quoted, show, show_heading, show_json, tell, wrapped
 from poise.errors import ParameterError, UsageError
 from poise.params import SamplingParams
 from poise.records import Completion, params_record
@@ -48,14 +47,19 @@ def generate(model: Model, prompt: OnePrompt, asked: Drawing, explain: WhyFlag =
     settings = poise.grid(dialect=asked.dialect, **asked.values)
     if len(settings) > 1:
         raise ParameterError("`generate` draws one setting", f"{len(settings)}", "`poise sweep` draws several")
+    subject, again = Subject(model, prompt), draws_of(asked)
+    if explain:
+        check_nothing_kept(asked)
+        again.append("--why")
     engine = load(model, asked)
     options = options_of(asked, 1)
-    options["max_tokens"] = MAX_TOKENS if asked.max_tokens is None else asked.max_tokens
+    options["max_tokens"] = most = MAX_TOKENS if asked.max_tokens is None else asked.max_tokens
     plan = poise.plan(engine, prompt, settings, study=asked.study, baselines=False, **options)
-    if announced(plan, asked):
+    plan = whole_plan(plan, most) if explain else plan
+    if announced(plan, asked, command("generate", subject, asked, law_of(asked), again), kept=not explain):
         return
     if explain:
-        show_whys(poise.why(engine, prompt, settings[0], **options), plan, asked)
+        show_whys(poise.why(engine, prompt, settings[0], **options), subject, asked)
         return
     with drawn(engine, prompt, settings, plan, options, baselines=False) as study:
         completions = [c for c in study.completions(params=settings[0]) if _answers(c, plan, options)]
@@ -65,7 +69,7 @@ def generate(model: Model, prompt: OnePrompt, asked: Drawing, explain: WhyFlag =
     for completion in completions:
         show_heading(f"{settings[0].label}, draw {completion.request.draw}")
         show(completion.text.strip("\n"))
-    show(f"\nNext: poise sweep {shlex.quote(model)} {shlex.quote(prompt)} --temperature 0.3,0.5,0.9{again(asked)}")
+    show(f"\nNext: {command('sweep', subject, asked, ['--temperature', '0.3,0.5,0.9'])}")
 
 
 @with_drawing_flags
@@ -89,14 +93,15 @@ def sweep(
     count = sum(len(item.prompts) if isinstance(item, poise.UseCase) else 1 for item in prompts)
     options = options_of(asked, CASE_DRAWS if count >= 8 else SWEEP_DRAWS)
     plan = poise.plan(engine, prompts, settings, study=asked.study, baselines=not no_baselines, **options)
-    if announced(plan, asked):
+    again = [*(["--no-baselines"] if no_baselines else []), *draws_of(asked)]
+    if announced(plan, asked, command("sweep", Subject(model, prompt, files), asked, law_of(asked), again)):
         return
     with drawn(engine, prompts, settings, plan, options, baselines=not no_baselines) as study:
         if asked.as_json:
             show_json(swept_record(study, plan))
             return
         show_result(study, plan)
-    naming = "" if asked.study is None else f" --study {shlex.quote(asked.study)}"
+    naming = "" if asked.study is None else f" --study {quoted(asked.study)}"
     show(f"\nNext: poise measure{naming}")
 
 
@@ -128,15 +133,23 @@ def options_of(asked: Drawing, draws: int) -> DrawOptions:
     return options
 
 
-def announced(plan: Plan, asked: Drawing) -> bool:
-    """Show the plan; True where nothing else is to be done."""
+def announced(plan: Plan, asked: Drawing, following: str, kept: bool = True) -> bool:
+    """Show the plan; True where nothing else is to be done.
+
+    Args:
+        plan: what would be drawn.
+        asked: the flags.
+        following: the command that draws it.
+        kept: whether the texts go to a study.
+    """
+    said = str(plan) if kept else said_of(plan)
     if not asked.dry_run:
-        tell(str(plan))
+        tell(said)
         return False
     if asked.as_json:
-        show_json(plan_record(plan))
+        show_json(plan_record(plan, kept))
     else:
-        show(f"{plan}\n\nNext: the same without --dry-run")
+        show(f"{said}\n\nNext: {following}")
     return True
 
 
@@ -161,7 +174,8 @@ def drawn(
                 engine, prompts, settings, study=plan.study, baselines=baselines, progress=meter, **options
             )
         except KeyboardInterrupt:
-            kept = f"{meter.done:,} of {meter.total:,} texts were drawn and are kept in {plan.study}"
+            were = "text was drawn and is" if meter.total == 1 else "texts were drawn and are"
+            kept = f"{meter.done:,} of {meter.total:,} {were} kept in {plan.study}"
             tell(f"Interrupted: {kept}.\nThe same command draws the rest.")
             raise typer.Exit(130) from None
     for warning in caught:
@@ -175,8 +189,9 @@ def show_result(study: Study, plan: Plan) -> None:
     """What was drawn and what it cost, and the first text of each setting."""
     summary = study.last_sweep
     if summary is not None:
-        saved = "" if summary.shared is None else f"; sharing saved {summary.shared:.0%} of {summary.tokens:,} steps"
-        show(f"{summary.drawn:,} texts drawn, {summary.reused:,} reused{saved}\nkept in {study.path}")
+        steps = counted(summary.tokens, "step")
+        saved = "" if summary.shared is None else f"; sharing saved {summary.shared:.0%} of {steps}"
+        show(f"{counted(summary.drawn, 'text')} drawn, {summary.reused:,} reused{saved}\nkept in {study.path}")
     if plan.trials:
         show(f"\n{clip(plan.prompts[0].shown, _SNIPPET)}")
     for trial in plan.trials[:_SHOWN]:
@@ -187,7 +202,7 @@ def show_result(study: Study, plan: Plan) -> None:
                 show(wrapped(clip(completion.text, _SNIPPET)))
                 break
     if len(plan.trials) > _SHOWN:
-        show(f"and {len(plan.trials) - _SHOWN:,} settings more")
+        show(f"and {counted(len(plan.trials) - _SHOWN, 'setting')} more")
 
 
 def swept_record(study: Study, plan: Plan) -> Swept:
@@ -202,13 +217,13 @@ def swept_record(study: Study, plan: Plan) -> Swept:
     return Swept(study=str(study.path), trials=trials, drawn=summary.drawn, reused=summary.reused, rows=summary.rows)
 
 
-def plan_record(plan: Plan) -> PlanRecord:
-    """A plan as JSON."""
+def plan_record(plan: Plan, kept: bool = True) -> PlanRecord:
+    """A plan as JSON; `kept` says whether the texts go to its study."""
     return PlanRecord(
-        study=str(plan.study), model=plan.model, use_cases=list(plan.use_cases), prompts=len(plan.prompts),
-        settings=[params_record(t.params) for t in plan.trials], draws=plan.draws, seed=plan.seed, total=plan.total,
-        reused=plan.reused, missing=plan.missing, max_new_tokens=plan.max_new_tokens, seconds=plan.seconds,
-        notes=list(plan.notes),
+        study=str(plan.study) if kept else None, model=plan.model, use_cases=list(plan.use_cases),
+        prompts=len(plan.prompts), settings=[params_record(t.params) for t in plan.trials], draws=plan.draws,
+        seed=plan.seed, total=plan.total, reused=plan.reused, missing=plan.missing,
+        max_new_tokens=plan.max_new_tokens, seconds=plan.seconds, notes=list(plan.notes),
     )  # fmt: skip
 
 

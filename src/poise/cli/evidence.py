@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
@@ -13,32 +12,115 @@ import typer
 
 import poise
 from poise.cli.schemas import Compared, ComparisonRecord, Dumped, Measured, MeasurementRecord, Reported
-from poise.cli.terminal import show, show_json, tell
-from poise.errors import UsageError
+from poise.cli.terminal import counted, quoted, show, show_json, tell
+from poise.errors import StoreError, StudyError, UsageError
+from poise.places import latest_dial
 
 if TYPE_CHECKING:
     from poise.study import Study
 
 StudyFlag = Annotated[str | None, typer.Option("--study", help="File of the study. Default: the one drawn last.")]
+DialStudyFlag = Annotated[
+    str | None,
+    typer.Option("--study", help="File of the study. Default: the one drawn last; of pieces and curves, dialled last."),
+]
 MetricFlag = Annotated[list[str], typer.Option("--metric", "-m", help="A metric, by name. Repeatable. Default: all.")]
+CurveFlag = Annotated[
+    list[str],
+    typer.Option("--metric", "-m", help="A metric of curves, by name. Repeatable. Default: loop_rate and nll."),
+]
 UseCaseFlag = Annotated[str | None, typer.Option("--use-case", help="One use case of the study. Default: all.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else to stdout; see docs/json.md.")]
 Format = Literal["jsonl", "csv", "parquet", "svg", "png", "pdf"]
 What = Literal["completions", "pieces", "curves"]
+_SQLITE = b"SQLite format 3\0"  # how a study's file begins
 
 
 @contextlib.contextmanager
-def reading(path: str | None, *, judging: bool) -> Iterator[Study]:
-    """A study to read: the one named, else the latest. `judging` tells what no printed table will say."""
-    with poise.Study.open(path or poise.latest_study(), create=False, read_only=True) as study:
+def reading(path: str | None, *, judging: bool, command: str = "") -> Iterator[Study]:
+    """A study to read: the one named, else the latest.
+
+    Args:
+        path: as typed; None where none was.
+        judging: whether to tell what no printed table will say.
+        command: what needs completions; a study of dials alone is then refused, with the way to read it.
+    """
+    with poise.Study.open(path or _latest(), create=False, read_only=True) as study:
+        if command and not study.use_cases() and study.dials():
+            named = quoted(str(study.path))
+            raise StudyError(
+                f"`poise {command}` reads texts that `poise sweep` drew", f"{study.path}, which holds dials alone",
+                f"`poise dump --what curves -o curves.csv --study {named}` writes numbers along them, "
+                "and the same `poise dial ... --report dial.html` a page",
+            )  # fmt: skip
         for caveat in study.caveats() if judging else ():
             tell(f"Note: {caveat}.")
         yield study
 
 
+def _latest() -> Path:
+    """The study drawn last; where nothing but dials was ever made, theirs."""
+    try:
+        return poise.latest_study()
+    except StudyError:
+        with contextlib.suppress(StudyError):
+            return latest_dial()
+        raise
+
+
+def spare_studies(target: Path, *studies: Path) -> None:
+    """Refuse a page where a study lies, or would: it would be gone.
+
+    Args:
+        target: of the page.
+        studies: that are being read or written, there already or not.
+
+    Raises:
+        UsageError: the target is a study's file, or a device.
+    """
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise UsageError("A page goes to a file", f"'{target}', which is none", "For example -o page.html")
+    beside = {f"{s.resolve()}{end}" for s in studies for end in ("", "-wal", "-shm", "-journal")}
+    if str(target.resolve()) in beside or _is_study(target):
+        raise UsageError("A page never replaces a study", f"'{target}', which is one", "Name another file for the page")
+
+
+def checked_page(path: str, flag: str, *studies: Path) -> None:
+    """Find out that a page cannot be written, before any work.
+
+    Args:
+        path: as typed.
+        flag: that it was given to.
+        studies: see `spare_studies`.
+
+    Raises:
+        UsageError: no file, no folder, a study.
+        StoreError: the file cannot be written.
+    """
+    target = Path(path)
+    if not path or target.is_dir() or not target.parent.is_dir():
+        got = "''" if not path else f"the folder '{path}'" if target.is_dir() else path
+        raise UsageError("A page goes to a file in a folder that is there", got, f"For example {flag} dial.html")
+    spare_studies(target, *studies)
+    trial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        trial.write_bytes(b"")
+        trial.unlink()
+    except OSError as error:
+        raise StoreError("A page's file has to be writable", f"{path}: {error.strerror}", "Name another") from error
+
+
+def _is_study(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(_SQLITE)) == _SQLITE
+    except OSError:
+        return False
+
+
 def naming(path: str | None) -> str:
     """The flag that a following command needs to read the same study."""
-    return "" if path is None else f" --study {shlex.quote(path)}"
+    return "" if path is None else f" --study {quoted(path)}"
 
 
 def measure(
@@ -48,7 +130,7 @@ def measure(
     as_json: JsonFlag = False,
 ) -> None:
     """Put numbers on a study, with 95 % intervals."""
-    with reading(study, judging=as_json) as opened:
+    with reading(study, judging=as_json, command="measure") as opened:
         rows = poise.measure(opened, metrics=metrics or None, use_case=use_case)
         if as_json:
             show_json(Measured(study=str(opened.path), rows=[MeasurementRecord.model_validate(r) for r in rows.rows()]))
@@ -56,7 +138,7 @@ def measure(
         show(str(rows))
         labels = list(dict.fromkeys(t.label for t in opened.trials(use_case) if not t.names))
     labels = [*labels, "greedy", "engine-default"][:2] if len(labels) < 2 else [labels[0], labels[-1]]
-    show(f"\nNext: poise compare {' '.join(map(shlex.quote, labels))}{naming(study)}")
+    show(f"\nNext: poise compare {' '.join(map(quoted, labels))}{naming(study)}")
 
 
 def compare(
@@ -71,7 +153,7 @@ def compare(
 
     Says whether the difference is there, or how large it would have to be to be seen.
     """
-    with reading(study, judging=as_json) as opened:
+    with reading(study, judging=as_json, command="compare") as opened:
         rows = poise.compare(opened, a, b, metrics=metrics or None, use_case=use_case)
         if as_json:
             show_json(Compared(study=str(opened.path), rows=[ComparisonRecord.model_validate(r) for r in rows.rows()]))
@@ -89,7 +171,8 @@ def report(
 
     Charts with intervals, texts side by side, how the numbers were made and how to make them again.
     """
-    with reading(study, judging=True) as opened:
+    with reading(study, judging=True, command="report") as opened:
+        spare_studies(Path(output), opened.path)
         page = poise.report(opened, output)
         if as_json:
             show_json(Reported(study=str(opened.path), report=str(page)))
@@ -104,8 +187,8 @@ def dump(
         str | None, typer.Option("--format", help="jsonl, csv, parquet; of curves svg, png, pdf. Default: by the name.")
     ] = None,
     what: Annotated[str, typer.Option("--what", help="completions, pieces (of dials) or curves.")] = "completions",
-    metrics: MetricFlag = [],  # noqa: B006  Typer copies it
-    study: StudyFlag = None,
+    metrics: CurveFlag = [],  # noqa: B006  Typer copies it
+    study: DialStudyFlag = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Write every completion, piece or curve as JSONL, CSV or Parquet; curves also as a figure."""
@@ -118,7 +201,8 @@ def dump(
     if output is None and (as_json or chosen not in ("jsonl", "csv")):
         needs = "--json" if as_json else chosen
         raise UsageError(f"{needs} needs a file for the data", "none", f"Add -o texts.{chosen}")
-    with reading(study, judging=False) as opened:
+    of_dials = None if study or kind == "completions" else str(latest_dial())
+    with reading(study or of_dials, judging=False) as opened:
         if output is None:
             poise.dump(opened, chosen, what=kind, **asked)
             return
@@ -128,9 +212,12 @@ def dump(
             show_json(record)
             return
     following = {"completions": "measure", "pieces": "dump --what curves -o curves.csv", "curves": "list metrics"}[kind]
+    if kind == "completions" and n == 0:
+        following = "dump --what pieces -o pieces.csv"
     named = "" if kind == "curves" else naming(study)
-    counted = "steps of curves" if kind == "curves" and chosen in ("jsonl", "csv", "parquet") else kind
-    show(f"{output}  ({n:,} {counted})\n\nNext: poise {following}{named}")
+    steps = kind == "curves" and chosen in ("jsonl", "csv", "parquet")
+    written = f"{counted(n, 'step')} of curves" if steps else counted(n, kind.removesuffix("s"))
+    show(f"{output}  ({written})\n\nNext: poise {following}{named}")
 
 
 def _what(said: str, metrics: list[str]) -> What:

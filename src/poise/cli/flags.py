@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from poise.cli import grammar
+from poise.cli.terminal import quoted
 from poise.errors import ParameterError, UsageError
 from poise.params import PARAMETERS
 
 LAW = "Decoding parameters: a fixes, a,b,c sweeps, a..b:step is a grid, off leaves it out"
+LAW_OF_DIAL = "Decoding parameters: a..b moves one (--top-k also 1..off), a fixes, off leaves it out"
 DRAW = "Drawing"
 MODEL = "Model"
 OUTPUT = "Output"
@@ -43,6 +45,11 @@ _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
     ("dry_run", bool, False, ("--dry-run",), OUTPUT, "Show the plan and its cost; draw nothing."),
     ("as_json", bool, False, ("--json",), OUTPUT, "Print JSON and nothing else to stdout; see docs/json.md."),
 )  # fmt: skip
+# What a dial says of these instead: its defaults are its own.
+_OF_DIAL: Mapping[str, str] = {
+    "draws": "Dials per prompt. Default: 1; with --report 4, side by side on the page.",
+    "max_tokens": "New tokens at most. Default: 64 for a prompt; for a use case what it says, else 128.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +59,12 @@ class Drawing:
     Args:
         values: by parameter, as `grammar.parse` read them.
         ranges: by parameter, as `grammar.parse_range` read them; empty for commands that take none.
+        written: by parameter, as it was typed.
     """
 
     values: Mapping[str, grammar.Values]
     ranges: Mapping[str, tuple[float, float]]
+    written: Mapping[str, str]
     dialect: str
     draws: int | None
     seed: int
@@ -70,6 +79,14 @@ class Drawing:
     trust_remote_code: bool
     dry_run: bool
     as_json: bool
+
+
+class Subject(NamedTuple):
+    """What a command is about: the model, and a prompt or use cases."""
+
+    model: str
+    prompt: str | None = None
+    files: Sequence[str] = ()
 
 
 def flag(name: str) -> str:
@@ -102,7 +119,9 @@ def with_drawing_flags(command: Callable[..., None], ranges: bool = False) -> Ca
         mine = {p.name: given.pop(p.name) for p in own}
         command(**mine, asked=_collect(given, ranges))
 
-    flags = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, a, d in _flags()]
+    flags = [
+        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, a, d in _flags(ranges)
+    ]
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     with_flags.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
     with_flags.__name__, with_flags.__doc__ = command.__name__, command.__doc__
@@ -127,37 +146,100 @@ def again(asked: Drawing) -> str:
             words.append(declared.split("/")[0 if value else -1])
         else:
             words += [w for v in (value if isinstance(value, list) else [value]) for w in (declared, str(v))]
-    return "".join(f" {shlex.quote(word)}" for word in words)
+    return "".join(f" {quoted(word)}" for word in words)
 
 
-def _flags() -> list[tuple[str, Any, Any]]:
+def law_of(asked: Drawing) -> list[str]:
+    """The decoding parameters as they were typed."""
+    return [word for name, text in asked.written.items() for word in (flag(name), text)]
+
+
+def draws_of(asked: Drawing) -> list[str]:
+    """The number of draws, where the user said one."""
+    return [] if asked.draws is None else ["--draws", str(asked.draws)]
+
+
+def command(name: str, subject: Subject, asked: Drawing, law: Sequence[str], more: Sequence[str] = ()) -> str:
+    """A command that asks as this one did, ready to be pasted.
+
+    Args:
+        name: of the command.
+        subject: what it is about.
+        asked: the flags that it shares; output is left out.
+        law: its decoding parameters, see `law_of`.
+        more: its other words.
+
+    Returns:
+        The command line, quoted for a shell.
+    """
+    given = [subject.model, *([] if subject.prompt is None else [subject.prompt])]
+    dashed = any(word.startswith("-") for word in given)
+    files = [word for file in subject.files for word in ("-f", file)]
+    words = ["poise", name, *([] if dashed else given), *files, *law, *more]
+    last = ["--", *given] if dashed else []
+    return " ".join([*map(quoted, words)]) + again(asked) + "".join(f" {quoted(word)}" for word in last)
+
+
+def checked_study(path: str | None) -> str | None:
+    """A path that a study can have, before any work: in a folder that is there.
+
+    Args:
+        path: as typed; None where none was.
+
+    Returns:
+        The same.
+
+    Raises:
+        UsageError: no name, or a folder that is not there.
+    """
+    if path is not None and (not path or not Path(path).parent.exists()):
+        got = repr(path) if not path else f"{path}: no folder {Path(path).parent}"
+        raise UsageError("A study is a file in a folder that is there", got, "Make the folder, or name another --study")
+    return path
+
+
+def _flags(ranged: bool) -> list[tuple[str, Any, Any]]:
     """Name, annotation and default of every drawing flag."""
+    law = LAW_OF_DIAL if ranged else LAW
     made: list[tuple[str, Any, Any]] = []
     for name, parameter in PARAMETERS.items():
-        option = typer.Option(flag(name), metavar="VALUES", rich_help_panel=LAW,
+        option = typer.Option(flag(name), metavar="VALUES", rich_help_panel=law,
                               help=f"{parameter.range_text}  {parameter.meaning}")  # fmt: skip
         made.append((name, Annotated[str | None, option], None))
-    pairs = typer.Option("-p", metavar="NAME=VALUES", rich_help_panel=LAW, help="The same, for scripts. Repeatable.")
+    pairs = typer.Option("-p", metavar="NAME=VALUES", rich_help_panel=law, help="The same, for scripts. Repeatable.")
     made.append(("pairs", Annotated[list[str], pairs], []))
     for name, kind, default, declared, panel, meaning in _DRAWING:
         shown = default not in (None, False, [])
         whole = kind in (int, int | None)
         option = typer.Option(
-            *declared, help=meaning, rich_help_panel=panel, show_default=shown,
-            parser=_whole(declared[0]) if whole else None, metavar="N" if whole else None,
+            *declared, help=_OF_DIAL.get(name, meaning) if ranged else meaning,
+            rich_help_panel=law if panel == LAW else panel, show_default=shown,
+            parser=whole_number(declared[0]) if whole else None, metavar="N" if whole else None,
         )  # fmt: skip
         made.append((name, Annotated[kind, option], default))
     return made
 
 
-def _whole(name: str) -> Callable[[str | int], int]:
-    """A reader of whole numbers that says what it got."""
+def whole_number(name: str) -> Callable[[str | int], int]:
+    """A reader of whole numbers for a flag, that says what it got."""
 
     def read(text: str | int) -> int:
         try:
             return int(text)
         except ValueError:
             raise UsageError(f"{name} takes a whole number", repr(text), f"For example {name} 8") from None
+
+    return read
+
+
+def any_number(name: str, example: str) -> Callable[[str | float], float]:
+    """A reader of numbers for a flag, that says what it got."""
+
+    def read(text: str | float) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            raise UsageError(f"{name} takes a number", repr(text), f"For example {name} {example}") from None
 
     return read
 
@@ -172,12 +254,13 @@ def _collect(given: dict[str, Any], ranged: bool) -> Drawing:
             raise ParameterError(f"{name} is given once", f"{flag(name)} and -p", f"Keep {flag(name)}")
         said[name] = text
     ranges = {n: found for n, text in said.items() if ranged and (found := grammar.parse_range(n, text)) is not None}
-    values = {n: grammar.parse(n, text) for n, text in said.items() if n not in ranges}
+    values = {n: grammar.parse(n, text, ranged=ranged) for n, text in said.items() if n not in ranges}
     if given["system"] is not None:
         if given["chat"] is False:
             raise UsageError("A system message needs the model's chat template", "--system with --text", "Drop one")
         given["chat"] = True
-    return Drawing(values=values, ranges=ranges, **given)
+    checked_study(given["study"])
+    return Drawing(values=values, ranges=ranges, written=said, **given)
 
 
-assert {f.name for f in fields(Drawing)} == {"values", "ranges", *(row[0] for row in _DRAWING)}
+assert {f.name for f in fields(Drawing)} == {"values", "ranges", "written", *(row[0] for row in _DRAWING)}

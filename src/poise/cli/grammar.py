@@ -14,11 +14,16 @@ Values = tuple[Number | None, ...]
 
 OFF = "off"
 FORMS = "0.7, or 0.3,0.5,0.9, or 0..1.5:0.1, or off"
+# A range to dial each parameter over, where the user has to be shown one.
+RANGES: Mapping[str, str] = {
+    "temperature": "0..1.5", "top_k": "1..off", "top_p": "0..1", "min_p": "0..1", "typical_p": "0.01..1",
+    "repetition_penalty": "0.5..2", "frequency_penalty": "-2..2", "presence_penalty": "-2..2",
+}  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 
 
-def parse(name: str, text: str) -> Values:
+def parse(name: str, text: str, *, ranged: bool = False) -> Values:
     """Read the values of one parameter as a user writes them.
 
     ``a`` fixes, ``a,b,c`` sweeps, ``a..b:step`` is a grid with both ends, ``off`` is None.
@@ -26,6 +31,7 @@ def parse(name: str, text: str) -> Values:
     Args:
         name: a key of `PARAMETERS`.
         text: what was written.
+        ranged: whether the command takes ``a..b`` too, as `parse_range` reads it; errors then say so.
 
     Returns:
         Its values in the order written, without repeats.
@@ -39,14 +45,14 @@ def parse(name: str, text: str) -> Values:
     find_parameter(name)
     values: list[Number | None] = []
     for piece in text.split(","):
-        values += _piece(name, piece.strip(), text)
+        values += _piece(name, piece.strip(), text, ranged)
     if len(values) > MAX_SETTINGS:
         raise _too_many(name, len(values))
     return tuple(dict.fromkeys(values))
 
 
 def parse_range(name: str, text: str) -> tuple[float, float] | None:
-    """Read a range ``a..b``, as `poise dial` takes one; ``1..off`` for a parameter without an upper limit.
+    """Read a range ``a..b``, as `poise dial` takes one; ``1..off`` for a number of tokens.
 
     Args:
         name: a key of `PARAMETERS`.
@@ -56,7 +62,7 @@ def parse_range(name: str, text: str) -> tuple[float, float] | None:
         Its ends, infinity for ``off``; None where it is no range.
 
     Raises:
-        ParameterError: an unknown name, not numbers, out of range.
+        ParameterError: an unknown name, not numbers, out of range, more dots than two.
 
     >>> parse_range("temperature", "0..1.5"), parse_range("temperature", "0.7")
     ((0.0, 1.5), None)
@@ -64,10 +70,13 @@ def parse_range(name: str, text: str) -> tuple[float, float] | None:
     low, dots, high = (part.strip() for part in text.partition(".."))
     if not dots or ":" in text or "," in text:
         return None
-    ends = [check_value(name, _number(name, low, text))]
-    if high == OFF and find_parameter(name).high is None:
+    _check_dots(name, text)
+    ends = [check_value(name, _number(name, low, text, ranged=True))]
+    if high == OFF and find_parameter(name).kind == "int":
         return float(ends[0]), math.inf
-    ends.append(check_value(name, _number(name, high, text)))
+    if high == OFF:
+        raise ParameterError(f"A range of {name} ends at a number", repr(text), f"For example {RANGES[name]}")
+    ends.append(check_value(name, _number(name, high, text, ranged=True)))
     return float(ends[0]), float(ends[1])
 
 
@@ -114,19 +123,25 @@ def pairs_of(written: Iterable[str]) -> dict[str, str]:
     return read
 
 
-def _piece(name: str, piece: str, whole: str) -> list[Number | None]:
+def _piece(name: str, piece: str, whole: str, ranged: bool) -> list[Number | None]:
     if piece == OFF:
         return [None]
     low, dots, rest = piece.partition("..")
     if not dots:
-        return [check_value(name, _number(name, piece, whole))]
+        return [check_value(name, _number(name, piece, whole, ranged))]
+    _check_dots(name, piece)
     high, colon, step = rest.partition(":")
     if not colon:
+        numbers = _NUMBER.fullmatch(low.strip()) and _NUMBER.fullmatch(high.strip())
+        if ranged:
+            alone = piece if numbers else RANGES[name]
+            raise ParameterError(f"A range of {name} stands alone", repr(whole), f"Write {alone}, nothing beside it")
         raise ParameterError(
             f"{name} needs single values here; a..b is a range",
             repr(piece),
-            f"Add a step to make it a grid, for example {piece}:{_example_step(low, high)}",
-        )
+            f"Add a step to make it a grid, for example {piece}:{_example_step(low, high)}" if numbers
+            else "A grid has a step, for example 0..1.5:0.1",
+        )  # fmt: skip
     return [check_value(name, v) for v in _grid(name, (low, high, step), whole)]
 
 
@@ -147,10 +162,21 @@ def _grid(name: str, ends: tuple[str, str, str], whole: str) -> list[Number]:
     return [_plain(exact_low + i * exact_step) for i in range(count + 1)]
 
 
-def _number(name: str, text: str, whole: str) -> Number:
+def _check_dots(name: str, text: str) -> None:
+    """``0...1`` would be 0 to .1: nobody means that."""
+    if "..." in text:
+        low, _, high = text.partition("...")
+        raise ParameterError(
+            f"A range of {name} has two dots", repr(text), f"Write {low.strip()}..{high.strip().lstrip('.')}, "
+            "and a value below 1 with its 0, for example 0..0.1",
+        )  # fmt: skip
+
+
+def _number(name: str, text: str, whole: str, ranged: bool = False) -> Number:
     if not _NUMBER.fullmatch(text):
         got = "nothing" if not whole.strip() else repr(whole)
-        raise ParameterError(f"{name} takes numbers in {find_parameter(name).range_text}", got, f"Write {FORMS}")
+        forms = f"a..b to move it, for example {RANGES[name]}, or one value, or off" if ranged else FORMS
+        raise ParameterError(f"{name} takes numbers in {find_parameter(name).range_text}", got, f"Write {forms}")
     return int(text) if _WHOLE.fullmatch(text) else float(text)
 
 

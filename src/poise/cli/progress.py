@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from poise.cli.terminal import counted
+
 
 class Counts(Protocol):
     """What the line reads: the draw loop's tally."""
@@ -103,7 +105,8 @@ class Meter(Line):
 
     def said(self) -> str:
         """Texts, rate and remaining time in words."""
-        return f"{self.done:,}/{self.total:,} texts{self.rate(self._tally.tokens if self._tally else 0, 'tokens')}"
+        noun = "text" if self.total == 1 else "texts"
+        return f"{self.done:,}/{self.total:,} {noun}{self.rate(self._tally.tokens if self._tally else 0, 'tokens')}"
 
 
 class ShareMeter(Line):
@@ -127,7 +130,7 @@ class ShareMeter(Line):
 
     def said(self) -> str:
         """Rows, rate and remaining time in words."""
-        return f"{self._rows:,} rows{self.rate(self._rows, 'rows')}"
+        return f"{counted(self._rows, 'row')}{self.rate(self._rows, 'rows')}"
 
 
 def _clock(seconds: float) -> str:

@@ -46,7 +46,7 @@ class CompletionRecord(Record):
 class Generated(Record):
     """`poise generate --json`."""
 
-    study: str = _STUDY
+    study: str | None = Field(description="path of the study; null with --why, which keeps nothing")
     completions: list[CompletionRecord] = Field(description="by setting, prompt and draw")
     whys: list[list[ReachRecord]] | None = Field(
         default=None, description="with --why: for each completion, how far each parameter can move"
@@ -87,6 +87,8 @@ class Dialled(Record):
     """`poise dial --json`."""
 
     study: str = _STUDY
+    exact: bool = Field(description="whether every piece is exact; else only stretches that are proved are known")
+    why: str = Field(description="why it is exact, or not")
     report: str | None = Field(description="path of the page, null without --report")
     dials: list[DialRecord] = Field(description="by prompt and draw")
     rows: int = Field(description="forward passes of one row, prompts not counted")
@@ -128,14 +130,16 @@ class ReachRecord(Record):
     """The values of one parameter on which a seed draws this very text."""
 
     parameter: str
-    value: float = Field(description="what it was drawn at")
+    value: float | None = Field(description="what it was drawn at; null where it was off")
     low: float | None = Field(description="null where it cannot be told exactly")
     high: float | None
     low_closed: bool | None
     high_closed: bool | None
-    below: ChangeRecord | None
-    above: ChangeRecord | None
-    why: str
+    below: ChangeRecord | None = Field(description="null where nothing changes below, inside what was looked at")
+    above: ChangeRecord | None = Field(description="null where nothing changes above, inside what was looked at")
+    lowest: float | None = Field(description="how far down it was followed, where it has no end there; else null")
+    widest: float | None = Field(description="how far up it was followed, where it has no end there; else null")
+    why: str = Field(description="the mechanism, or why it cannot be told")
 
 
 class TrialRecord(Record):
@@ -257,7 +261,7 @@ class UseCaseRecord(Record):
 class PlanRecord(Record):
     """`--dry-run --json` of a command that draws."""
 
-    study: str = _STUDY
+    study: str | None = Field(description="path of the study; null with --why, which keeps nothing")
     model: str = Field(description="name of the engine")
     use_cases: list[str]
     prompts: int = Field(description="how many")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import textwrap
@@ -12,6 +13,7 @@ from poise.escapes import visible
 
 if TYPE_CHECKING:
     from poise.cli.schemas import Record
+    from poise.spans import Span
 
 WIDTH = 80
 
@@ -58,6 +60,57 @@ def clip(text: str, length: int) -> str:
         return line
     kept, space, _ = line[: length - 1].rpartition(" ")
     return f"{kept} …" if space and len(kept) > length // 2 else line[: length - 1] + "…"
+
+
+def counted(number: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> counted(1, "text"), counted(1200, "text")
+    ('1 text', '1,200 texts')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def stretch(span: Span) -> str:
+    """A stretch with as many digits as tell its ends apart; a single value with all its digits.
+
+    >>> from poise.spans import Cut, Span, closed
+    >>> stretch(closed(0, 1.5)), stretch(Span(Cut(0.31124711), Cut(0.31124722))), stretch(closed(0.1, 0.1))
+    ('[0, 1.5]', '[0.3112471, 0.3112472)', '[0.1, 0.1]')
+    """
+    low, high = span.low.value, span.high.value
+    shown = [repr(value).removesuffix(".0") for value in (low, high)]
+    for digits in range(6, 17) if low != high else ():
+        if f"{low:.{digits}g}" != f"{high:.{digits}g}":
+            shown = [f"{value:.{digits}g}" for value in (low, high)]
+            break
+    return f"{'(' if span.low.after else '['}{shown[0]}, {shown[1]}{']' if span.high.after else ')'}"
+
+
+def quoted(word: str) -> str:
+    """A word as a shell takes it; what a terminal would obey, or `show` would change, is an escape in $'…'.
+
+    >>> print(quoted("a"), quoted("a ship"), quoted("it's\\n\\x1b[2J"))
+    a 'a ship' $'it\\'s\\n\\x1b[2J'
+    """
+    if visible(word) == word and not {"\n", "\t"} & {*word}:
+        return shlex.quote(word)
+    text = "".join(map(_escaped, word))
+    if visible(text) != text:  # marks stacked on a letter, harmless one by one
+        text = "".join(c if c.isascii() else _in_bytes(c) for c in text)
+    return f"$'{text}'"
+
+
+def _escaped(character: str) -> str:
+    named = {"\n": "\\n", "\t": "\\t", "\\": "\\\\", "'": "\\'"}
+    if character in named:
+        return named[character]
+    return character if visible(character) == character else _in_bytes(character)
+
+
+def _in_bytes(character: str) -> str:
+    as_given = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"  # a byte that is no text
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", as_given))
 
 
 def wrapped(text: str) -> str:
