@@ -129,8 +129,9 @@
     const loops = piece[LOOP] >= 0;
     put(card.name, `draw ${i + 1}${loops ? " · " : ""}`);
     put(card.loops, loops ? `loops from word ${piece[WORD]}` : "");
-    if (!piece[DOUBT]) card.doubt.replaceChildren();
-    else {
+    card.doubt.replaceChildren();
+    card.doubt.title = "";
+    if (piece[DOUBT]) {
       const why = `${piece[DOUBT]} of its tokens ${piece[DOUBT] === 1 ? "was" : "were"} chosen by less than this model's numerics can decide on another machine`;
       card.doubt.replaceChildren(make("span", " ≈"), make("span", ` (${why})`, "hidden"));
       card.doubt.firstChild.setAttribute("aria-hidden", "true");
@@ -369,6 +370,13 @@
     if (touch && Math.abs(dx) > 48 && Math.abs(dx) > 2 * Math.abs(t.clientY - touch.clientY)) turn(dx < 0 ? 1 : -1);
   }, { passive: true });
   window.addEventListener("hashchange", () => { if (/[#&]t=/.test(location.hash)) read(); });
-  window.addEventListener("resize", () => { fit(); move(value); });
+  let wide = innerWidth;
+  window.addEventListener("resize", () => { // a phone's bars come and go while one scrolls: only another width counts
+    if (wide === innerWidth) return;
+    wide = innerWidth;
+    fit();
+    page.redraw();
+    move(value);
+  });
   read();
 })();

@@ -153,7 +153,6 @@
   page.follow = (v) => { for (const follow of followers) follow(v); };
   page.redraw = () => { rail(); folds(); };
   for (const fold of [$("every"), $("curves")]) fold.addEventListener("toggle", folds);
-  window.addEventListener("resize", page.redraw);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", page.redraw);
   page.redraw();
 })();
