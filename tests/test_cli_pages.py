@@ -69,12 +69,21 @@ def test_a_page_that_cannot_be_written_is_found_out_first(run: Run, monkeypatch:
     assert "work was begun" not in done.err
 
 
-@pytest.mark.skipif(not Path("/dev/null").exists(), reason="no device to write to")
-def test_a_page_replaces_no_device(run: Run) -> None:
-    done = run(*DIAL, "--report", "/dev/null")
-    assert done.code == 2
-    assert "A page goes to a file, but got '/dev/null', which is none" in done.err
-    assert not Path(os.devnull).is_file()
+def test_pages_and_figures_replace_nothing_but_files(run: Run, tmp_path: Path) -> None:
+    """A pipe stands for every device: a root user's page must not become /dev/null."""
+    os.mkfifo(tmp_path / "pipe.svg")
+    assert run(*SWEEP, "--study", "texts.db").code == 0
+    assert run(*DIAL, "--study", "s.db").code == 0
+    figure = ["dump", "--what", "curves", "--study", "s.db", "--format", "svg", "-o"]
+    for words, what in (([*DIAL, "--report"], "page"), (["report", "--study", "texts.db", "-o"], "page"),
+                        (figure, "figure")):  # fmt: skip
+        done = run(*words, "pipe.svg")
+        assert done.code == 2, done.err
+        assert f"A {what} goes to a file, but got 'pipe.svg', which is none" in done.err
+    assert (tmp_path / "pipe.svg").is_fifo()
+    study = (tmp_path / "s.db").read_bytes()
+    assert "A figure never replaces a study" in run(*figure, "s.db").err
+    assert (tmp_path / "s.db").read_bytes() == study
 
 
 def test_the_trial_leaves_nothing_and_an_old_page_stays_until_the_new_one(run: Run, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ CurveFlag = Annotated[
 UseCaseFlag = Annotated[str | None, typer.Option("--use-case", help="One use case of the study. Default: all.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else to stdout; see docs/json.md.")]
 Format = Literal["jsonl", "csv", "parquet", "svg", "png", "pdf"]
+TABLES = ("jsonl", "csv", "parquet")
 What = Literal["completions", "pieces", "curves"]
 _SQLITE = b"SQLite format 3\0"  # how a study's file begins
 
@@ -68,21 +69,22 @@ def _latest() -> Path:
         raise
 
 
-def spare_studies(target: Path, *studies: Path) -> None:
+def spare_studies(target: Path, *studies: Path, what: str = "A page") -> None:
     """Refuse a page where a study lies, or would: it would be gone.
 
     Args:
         target: of the page.
         studies: that are being read or written, there already or not.
+        what: is written.
 
     Raises:
         UsageError: the target is a study's file, or a device.
     """
     if target.exists() and not target.is_file() and not target.is_dir():
-        raise UsageError("A page goes to a file", f"'{target}', which is none", "For example -o page.html")
+        raise UsageError(f"{what} goes to a file", f"'{target}', which is none", "For example -o page.html")
     beside = {f"{s.resolve()}{end}" for s in studies for end in ("", "-wal", "-shm", "-journal")}
     if str(target.resolve()) in beside or _is_study(target):
-        raise UsageError("A page never replaces a study", f"'{target}', which is one", "Name another file for the page")
+        raise UsageError(f"{what} never replaces a study", f"'{target}', which is one", "Name another file for it")
 
 
 def checked_page(path: str, flag: str, *studies: Path) -> None:
@@ -206,6 +208,8 @@ def dump(
         if output is None:
             poise.dump(opened, chosen, what=kind, **asked)
             return
+        if chosen not in TABLES:
+            spare_studies(Path(output), opened.path, what="A figure")
         n = poise.dump(opened, chosen, Path(output), what=kind, **asked)
         if as_json:
             record = Dumped(study=str(opened.path), format=chosen, path=os.path.abspath(output), n=n)
@@ -215,7 +219,7 @@ def dump(
     if kind == "completions" and n == 0:
         following = "dump --what pieces -o pieces.csv"
     named = "" if kind == "curves" else naming(study)
-    steps = kind == "curves" and chosen in ("jsonl", "csv", "parquet")
+    steps = kind == "curves" and chosen in TABLES
     written = f"{counted(n, 'step')} of curves" if steps else counted(n, kind.removesuffix("s"))
     show(f"{output}  ({written})\n\nNext: poise {following}{named}")
 
