@@ -26,7 +26,7 @@ FLOORS = (
     Floor("who draws, what was drawn", ("sessions", "ledger", "trials")),
     Floor(
         "the law at speed, the file, the words",
-        ("steps", "draws", "codec", "database", "tables", "tabular", "pieces", "forks"),
+        ("steps", "draws", "codec", "database", "tables", "tabular", "targets", "pieces", "forks"),
     ),
     Floor("the law, the records", ("law", "records", "motions")),
     Floor("parameters, noise, numbers", ("params", "noise", "stats", "texts", "schema", "places", "spans", "bands")),

@@ -83,7 +83,7 @@ def test_a_use_case_is_dialled_prompt_by_prompt(run: Run) -> None:
         (["--temperature", "0..1", "--max-rows", "2"], "Give at least 63"),
         (["--temperature", "0..1", "--typical-p", "0.5"], "Give a --resolution"),
         (["--temperature", "0..1", "--report", "no/where.html"], "A page goes to a file in a folder that is there"),
-        (["--temperature", "0..1", "--report", ""], "in a folder that is there, but got ''. For example --report"),
+        (["--temperature", "0..1", "--report", ""], "A page goes to a file, but got ''. For example --report"),
         (["--temperature", "0..1", "--study", "no/where.db"], "but got no/where.db: no folder no. Make the folder"),
         (["--temperature", "0..1", "--study", ""], "A study is a file in a folder that is there, but got ''"),
         (["--temperature", "0..1", "-f", "creative-story"], "A dial takes a prompt or use cases (-f), but got both"),

@@ -53,7 +53,7 @@ def test_nor_does_a_report_or_a_demo(run: Run, tmp_path: Path) -> None:
                   ["demo", "--model", "fake", "--no-open", "--study", "new.db", "--dial", "new.db"]):  # fmt: skip
         done = run(*words)
         assert done.code == 2
-        assert "A page never replaces a study" in done.err
+        assert f"A {'report' if words[0] == 'report' else 'page'} never replaces a study" in done.err
     assert (tmp_path / "s.db").read_bytes() == kept
     both = run("demo", "--model", "fake", "--no-open", "-o", "one.html", "--dial", "one.html")
     assert both.code == 2
@@ -75,7 +75,7 @@ def test_pages_and_figures_replace_nothing_but_files(run: Run, tmp_path: Path) -
     assert run(*SWEEP, "--study", "texts.db").code == 0
     assert run(*DIAL, "--study", "s.db").code == 0
     figure = ["dump", "--what", "curves", "--study", "s.db", "--format", "svg", "-o"]
-    for words, what in (([*DIAL, "--report"], "page"), (["report", "--study", "texts.db", "-o"], "page"),
+    for words, what in (([*DIAL, "--report"], "page"), (["report", "--study", "texts.db", "-o"], "report"),
                         (figure, "figure")):  # fmt: skip
         done = run(*words, "pipe.svg")
         assert done.code == 2, done.err

@@ -243,6 +243,6 @@ def test_the_command_names_what_comes_next(run: Run, tmp_path: Path) -> None:
     wrong = run("dump", "-o", "texts.svg", "--study", "s.db")
     assert (wrong.code, "Figures are of curves" in wrong.err) == (2, True)
     wrong = run("dump", "--what", "curves", "-o", "none/c.svg", "--study", "s.db")
-    assert (wrong.code, "A figure goes to a folder that is there" in wrong.err) == (2, True)
+    assert (wrong.code, "A figure goes to a file in a folder that is there" in wrong.err) == (2, True)
     wrong = run("dump", "--what", "pieces", "-m", "nll", "-o", "p.csv", "--study", "s.db")
     assert (wrong.code, "Add --what curves" in wrong.err) == (2, True)

@@ -15,11 +15,11 @@ from poise.params import PARAMETERS, SamplingParams
 from poise.pieces import Dial, Piece
 from poise.records import Completion, Request
 from poise.reports.charts import Figure, curve_figure
-from poise.reports.page import checked_target, write_page
 from poise.study import Study
 from poise.tabular import FORMULA_STARTS as FORMULA_STARTS
 from poise.tabular import MARK as MARK
 from poise.tabular import Column, Columns, Format, Record, write_rows
+from poise.targets import checked_target, write_target
 
 What = Literal["completions", "pieces", "curves"]
 DRAWN = ("loop_rate", "nll")  # curves of a dump, unless asked for others
@@ -216,9 +216,10 @@ def _figure(study: Study, format: Figure, target: Path | None, what: What, metri
         raise UsageError("Figures are of curves", f"{format} of {what}", "Ask for curves, or for a table: jsonl, csv")
     if target is None:
         raise UsageError("A figure goes to a file", "none", f"For example curves.{format}")
-    checked_target(target, "A figure")
+    checked_target(target, study.path, what="A figure", example=f"curves.{format}")
     found = curves(study, metrics)
-    write_page(target, curve_figure([(f"{d.prompt.use_case}, {d.request.params.label}", c) for d, c in found], format))
+    named = [(f"{d.prompt.use_case}, {d.request.params.label}", c) for d, c in found]
+    write_target(target, curve_figure(named, format), "A figure")
     return len(found)
 
 

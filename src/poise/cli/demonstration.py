@@ -16,13 +16,14 @@ import typer
 import poise
 from poise.cli.dialling import PAGE_DRAWS, dialled
 from poise.cli.drawing import drawn
-from poise.cli.evidence import JsonFlag, checked_page
+from poise.cli.evidence import JsonFlag
 from poise.cli.flags import checked_study
 from poise.cli.schemas import ClaimRecord, Demonstrated, MeasurementRecord
 from poise.cli.terminal import counted, show, show_heading, show_json, tell, wrapped
 from poise.errors import UsageError
 from poise.params import SamplingParams
 from poise.tables import Table, figure, interval
+from poise.targets import checked_target
 
 if TYPE_CHECKING:
     from poise.asks import DrawOptions
@@ -108,8 +109,8 @@ def demo(
 
 def _check_files(study: str | None, output: str, dial_page: str) -> None:
     kept = [Path(study)] if study else []
-    checked_page(output, "-o", *kept)
-    checked_page(dial_page, "--dial", *kept)
+    checked_target(output, *kept, example="-o report.html")
+    checked_target(dial_page, *kept, example="--dial dial.html")
     if Path(output).resolve() == Path(dial_page).resolve():
         raise UsageError("The report and the page with the slider are two files", output, "Name another with --dial")
 

@@ -11,7 +11,6 @@ import typer
 
 import poise
 from poise.cli.drawing import Files, MaybePrompt, Model, load, options_of
-from poise.cli.evidence import checked_page
 from poise.cli.flags import (
     Drawing,
     Subject,
@@ -32,6 +31,7 @@ from poise.params import PARAMETERS, SamplingParams
 from poise.pieces import Dial, Dials, Piece
 from poise.records import params_record
 from poise.reports.readout import human_values, sentences
+from poise.targets import checked_target
 
 if TYPE_CHECKING:
     from poise.asks import Given
@@ -171,7 +171,7 @@ def _check_given(prompt: str | None, files: list[str], page: str | None, study: 
 
 def _check_page(page: str | None, study: Path | None) -> None:
     if page is not None:
-        checked_page(page, "--report", *([] if study is None else [study]))
+        checked_target(page, *([] if study is None else [study]), example="--report dial.html")
 
 
 def dialled(engine: Engine, prompts: Sequence[Given], plan: DialPlan, options: DialOptions) -> Dials:

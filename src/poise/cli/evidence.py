@@ -13,7 +13,7 @@ import typer
 import poise
 from poise.cli.schemas import Compared, ComparisonRecord, Dumped, Measured, MeasurementRecord, Reported
 from poise.cli.terminal import counted, quoted, show, show_json, tell
-from poise.errors import StoreError, StudyError, UsageError
+from poise.errors import StudyError, UsageError
 from poise.places import latest_dial
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON and nothing e
 Format = Literal["jsonl", "csv", "parquet", "svg", "png", "pdf"]
 TABLES = ("jsonl", "csv", "parquet")
 What = Literal["completions", "pieces", "curves"]
-_SQLITE = b"SQLite format 3\0"  # how a study's file begins
 
 
 @contextlib.contextmanager
@@ -67,57 +66,6 @@ def _latest() -> Path:
         with contextlib.suppress(StudyError):
             return latest_dial()
         raise
-
-
-def spare_studies(target: Path, *studies: Path, what: str = "A page") -> None:
-    """Refuse a page where a study lies, or would: it would be gone.
-
-    Args:
-        target: of the page.
-        studies: that are being read or written, there already or not.
-        what: is written.
-
-    Raises:
-        UsageError: the target is a study's file, or a device.
-    """
-    if target.exists() and not target.is_file() and not target.is_dir():
-        raise UsageError(f"{what} goes to a file", f"'{target}', which is none", "For example -o page.html")
-    beside = {f"{s.resolve()}{end}" for s in studies for end in ("", "-wal", "-shm", "-journal")}
-    if str(target.resolve()) in beside or _is_study(target):
-        raise UsageError(f"{what} never replaces a study", f"'{target}', which is one", "Name another file for it")
-
-
-def checked_page(path: str, flag: str, *studies: Path) -> None:
-    """Find out that a page cannot be written, before any work.
-
-    Args:
-        path: as typed.
-        flag: that it was given to.
-        studies: see `spare_studies`.
-
-    Raises:
-        UsageError: no file, no folder, a study.
-        StoreError: the file cannot be written.
-    """
-    target = Path(path)
-    if not path or target.is_dir() or not target.parent.is_dir():
-        got = "''" if not path else f"the folder '{path}'" if target.is_dir() else path
-        raise UsageError("A page goes to a file in a folder that is there", got, f"For example {flag} dial.html")
-    spare_studies(target, *studies)
-    trial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        trial.write_bytes(b"")
-        trial.unlink()
-    except OSError as error:
-        raise StoreError("A page's file has to be writable", f"{path}: {error.strerror}", "Name another") from error
-
-
-def _is_study(path: Path) -> bool:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(len(_SQLITE)) == _SQLITE
-    except OSError:
-        return False
 
 
 def naming(path: str | None) -> str:
@@ -174,7 +122,6 @@ def report(
     Charts with intervals, texts side by side, how the numbers were made and how to make them again.
     """
     with reading(study, judging=True, command="report") as opened:
-        spare_studies(Path(output), opened.path)
         page = poise.report(opened, output)
         if as_json:
             show_json(Reported(study=str(opened.path), report=str(page)))
@@ -208,8 +155,6 @@ def dump(
         if output is None:
             poise.dump(opened, chosen, what=kind, **asked)
             return
-        if chosen not in TABLES:
-            spare_studies(Path(output), opened.path, what="A figure")
         n = poise.dump(opened, chosen, Path(output), what=kind, **asked)
         if as_json:
             record = Dumped(study=str(opened.path), format=chosen, path=os.path.abspath(output), n=n)

@@ -24,10 +24,11 @@ from poise.pieces import Dial, Dials, Piece
 from poise.records import Prompt
 from poise.reports import bundle, readout
 from poise.reports.dialdata import SIDE_BY_SIDE, Record, prompt_record
-from poise.reports.page import checked_target, environment, write_page
+from poise.reports.page import environment
 from poise.reports.recipe import DTYPES
 from poise.sessions import Engine, LogitsEngine
 from poise.study import Study
+from poise.targets import checked_target, write_target
 from poise.usecases import built_in_names
 
 MAX_PROMPTS = 6
@@ -60,7 +61,7 @@ def dial_report(
         UsageError: the path is a folder, or in a folder that is not there.
         StoreError: the file cannot be written.
     """
-    target = checked_target(Path(path))
+    target = checked_target(path, study.path, example="dial.html")
     groups = [list(g) for _, g in itertools.groupby(dials, lambda d: (d.request.prompt_ids, d.request.max_tokens))]
     logits = cast(LogitsEngine, engine)
     human = [readout.human_values(engine, g) for g in groups[:MAX_PROMPTS]]
@@ -72,7 +73,7 @@ def dial_report(
         "command": _command(study, groups, budget or Budget(), data["ends"][1]),
         "lacks": _lacks(groups, budget),
     }
-    write_page(target, _render(study, groups, data, fields))
+    write_target(target, _render(study, groups, data, fields))
     return target
 
 

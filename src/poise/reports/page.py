@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from poise import __version__
-from poise.errors import StoreError, StudyError, UsageError
+from poise.errors import StudyError
 from poise.escapes import visible
 from poise.metrics import METRICS
 from poise.params import DIALECTS, PARAMETERS, Parameter
@@ -24,6 +22,7 @@ from poise.reports.findings import noun
 from poise.reports.recipe import make_recipe
 from poise.reports.sections import Section, make_section
 from poise.study import Study
+from poise.targets import checked_target, write_target
 
 MAX_SECTIONS = 12
 MARKS = {"supported": "✓", "contradicted": "✗", "not detectable": "≈", "not measured": "–", "cannot be judged": "?"}
@@ -73,13 +72,13 @@ def report(study: Study, path: str | Path = "report.html") -> Path:
     PosixPath('report.html')
     """
     Study.given(study)
-    target = checked_target(Path(path))
+    target = checked_target(path, study.path, what="A report", example="-o report.html")
     names = study.use_cases()
     if not names:
         raise StudyError("A report needs completions", "a study without any", "Draw some first: `poise sweep`")
     sections = [make_section(study, name, f"u{i}") for i, name in enumerate(names[:MAX_SECTIONS])]
     html = _render(study, sections, names[MAX_SECTIONS:])
-    write_page(target, html)
+    write_target(target, html, "A report")
     return target
 
 
@@ -161,27 +160,3 @@ def _uses(trials: Sequence[Trial]) -> list[ParameterUse]:
             use += f" {'It is' if use else 'Here it is'} {', '.join(beside)}."
         made.append(ParameterUse(name, parameter, use.strip()))
     return sorted(made, key=lambda u: (not u.use, not u.use.startswith("Varied")))
-
-
-def checked_target(target: Path, what: str = "A report") -> Path:
-    """A path that a file can have: found before any work."""
-    if target.is_dir():
-        example = "" if what != "A report" else "For example -o report.html"
-        raise UsageError(f"{what} goes to a file", f"the folder '{target}'", example)
-    if not target.parent.is_dir():
-        raise UsageError(f"{what} goes to a folder that is there", str(target.parent), "Make it, or name another")
-    return target
-
-
-def write_page(target: Path, html: str | bytes) -> None:
-    """Replace the file in one step: a reader never sees half a page, or half a figure."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(html.encode() if isinstance(html, str) else html)
-        part.replace(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise StoreError(
-            "The report's file has to be writable", f"{target}: {error.strerror}", "Name another file"
-        ) from error
