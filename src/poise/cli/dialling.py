@@ -112,7 +112,7 @@ def dial(
 
 def _written(page: str, dials: Dials, plan: DialPlan, engine: Engine) -> Path:
     with poise.Study.open(plan.study, create=False, read_only=True) as study:
-        return poise.dial_report(study, dials, page, engine=engine)
+        return poise.dial_report(study, dials, page, engine=engine, budget=plan.budget)
 
 
 def _again(subject: Subject, asked: Drawing, options: DialOptions, page: str | None, draws: Sequence[str]) -> str:
