@@ -14,6 +14,7 @@ from scripts import docs
 import poise
 from poise import cli
 from poise.params import PARAMETERS
+from poise.reports import dialpage
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -109,3 +110,11 @@ def test_committed_text_names_no_machine() -> None:
     banned = re.compile(r"/(work|root|farm)/|://[a-z.-]*(pypi|hosted|npm|debian)")
     for path in [*MARKDOWN, ROOT / "Makefile", ROOT / "pyproject.toml"]:
         assert not banned.search(path.read_text(encoding="utf-8")), path.name
+
+
+def test_the_page_in_the_docs_is_made_by_this_version() -> None:
+    """Whoever changes the page's script or style makes it anew, with the command in docs/dials.md."""
+    html = (ROOT / "docs" / "temperature.html").read_text("utf-8")
+    assert str(dialpage._script()) in html
+    assert str(dialpage._style()) in html
+    assert "poise dial smollm2" in (ROOT / "docs" / "dials.md").read_text("utf-8")
