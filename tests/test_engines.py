@@ -17,8 +17,10 @@ from poise.engines import certificates, hf, llama, local_session
 from poise.engines.conformance import EngineConformance
 from poise.engines.fake import FakeEngine
 from poise.engines.hf_stock import StockStep
+from poise.engines.llama import LlamaStep
 from poise.engines.local import LocalEngine, baselines
 from poise.engines.slots import BLOCK, LayerShape, Slots
+from poise.engines.weights import Linear
 from poise.errors import EngineError, ModelError, PromptError
 from poise.params import SamplingParams
 from poise.records import Message, Prompt, Request
@@ -115,6 +117,24 @@ def test_a_device_that_fails_its_self_test_is_marked(tiny_model: Folder, monkeyp
     monkeypatch.setattr(StockStep, "__call__", wobbly)
     engine = poise.load(f"hf:{tiny_model('gpt2')}", dtype="float32")
     assert engine.fingerprint.provenance["replay"] == "unverified"
+
+
+@pytest.mark.parametrize("load", [{}, {"trust_remote_code": True}], ids=["native", "hf"])
+def test_where_packed_weights_change_bits_they_stay_plain(
+    load: dict, tiny_model: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel for packed weights whose last bits depend on the number of rows."""
+    monkeypatch.setattr(certificates, "read", lambda name: None)
+    monkeypatch.setattr(certificates, "write", lambda name, certificate: None)
+    real = Linear.__call__
+
+    def wobbly(self: Linear, x: torch.Tensor) -> torch.Tensor:
+        return real(self, x) + (0 if self.packed is None else 1e-6 * len(x))
+
+    monkeypatch.setattr(Linear, "__call__", wobbly)
+    engine = poise.load(f"hf:{tiny_model('llama')}", dtype="float32", **load)
+    assert engine.fingerprint.path.startswith(LlamaStep.NAMES[False])
+    assert engine.fingerprint.provenance["replay"] == "verified"
 
 
 def test_padding_is_found_where_few_rows_differ(tiny_model: Folder) -> None:

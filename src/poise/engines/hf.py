@@ -15,7 +15,7 @@ from poise.engines.certificates import Certificate
 from poise.engines.hf_stock import StockStep, cannot_share, check_rows
 from poise.engines.llama import LlamaStep
 from poise.engines.local import LocalEngine, Parts, find_device, find_dtype, machine
-from poise.engines.local_session import PADDINGS, Padding, Step, agrees, self_test
+from poise.engines.local_session import PADDINGS, Padding, Step, agrees, steadiest
 from poise.errors import EngineError, ModelError, PromptError
 from poise.models import ModelFiles
 from poise.records import Message
@@ -96,7 +96,7 @@ def make(
     name = certificates.key(
         files.weights_sha256,
         model.dtype,
-        LlamaStep.name,
+        LlamaStep.NAMES,
         fast,
         PADDINGS,
         transformers.__version__,
@@ -133,20 +133,20 @@ def _certify(model: Any, fast: bool) -> Certificate:
     if fast and llama.fits(config):
         ours = LlamaStep(config, model.state_dict())
         if agrees(ours, *(StockStep(model, a) for a in ATTENTION)):
-            return Certificate(ours.name, *self_test(ours))
+            name, padding = steadiest(LlamaStep(config, model.state_dict(), packed=p) for p in LlamaStep.NAMES)
+            return Certificate(name, *padding)
     kernels = ATTENTION if model._supports_sdpa else ATTENTION[1:]
     try:
         check_rows(model, kernels[0])
-        found = [(StockStep.name_with(a), self_test(StockStep(model, a))) for a in kernels]
+        path, padding = steadiest(StockStep(model, a) for a in kernels)
     except (ValueError, KeyError, IndexError, RuntimeError, AttributeError, TypeError) as error:
         raise cannot_share(model, f"{type(error).__name__}: {error}") from error
-    path, padding = next((f for f in found if f[1].verified), found[0])
     return Certificate(path, *padding)
 
 
 def _step(model: Any, path: str) -> Step:
-    if path == LlamaStep.name:
-        return LlamaStep(model.config.to_dict(), model.state_dict())
+    if path in LlamaStep.NAMES.values():
+        return LlamaStep(model.config.to_dict(), model.state_dict(), packed=path == LlamaStep.NAMES[True])
     return StockStep(model, path.removeprefix("stock-"))
 
 

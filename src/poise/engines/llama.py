@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -76,20 +76,22 @@ class LlamaStep:
     Args:
         config: the model's config.json, for which `fits` holds.
         tensors: its weights by their names in the checkpoint; stacked projections become copies.
+        packed: False leaves the weights as they are, for processors whose kernels for packed ones change bits.
     """
 
-    name = f"llama-inplace-{VERSION}"
+    NAMES: ClassVar = {True: f"llama-inplace-{VERSION}", False: f"llama-inplace-{VERSION}-plain"}  # by `packed`
 
-    def __init__(self, config: Config, tensors: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, config: Config, tensors: Mapping[str, torch.Tensor], *, packed: bool = True) -> None:
+        self.name = self.NAMES[packed]
         self.heads = int(config["num_attention_heads"])
         self.kv_heads = int(config.get("num_key_value_heads") or self.heads)
         self.width = int(config.get("head_dim") or config["hidden_size"] // self.heads)
         self.eps = float(config["rms_norm_eps"])
         self.embed, self.norm = tensors["model.embed_tokens.weight"], tensors["model.norm.weight"]
-        self.head = Linear(tensors.get("lm_head.weight", self.embed))
+        self.head = Linear(tensors.get("lm_head.weight", self.embed), packed=packed)
         self.dtype, self.device = self.embed.dtype, self.embed.device
         self.vocab_size = self.head.outputs
-        self.layers = [_layer(tensors, f"model.layers.{i}.") for i in range(int(config["num_hidden_layers"]))]
+        self.layers = [_layer(tensors, f"model.layers.{i}.", packed) for i in range(int(config["num_hidden_layers"]))]
         self.frequencies = _frequencies(config, self.width).to(self.device)  # (width / 2,)
 
     def shapes(self) -> list[LayerShape]:
@@ -202,7 +204,7 @@ class LlamaStep:
         return mixed.view(len(query), -1)
 
 
-def _layer(tensors: Mapping[str, torch.Tensor], at: str) -> Layer:
+def _layer(tensors: Mapping[str, torch.Tensor], at: str, packed: bool) -> Layer:
     def stacked(names: Sequence[str], part: str) -> torch.Tensor | None:
         found = [tensors.get(f"{at}{name}.{part}") for name in names]
         there = [t for t in found if t is not None]
@@ -214,13 +216,13 @@ def _layer(tensors: Mapping[str, torch.Tensor], at: str) -> Layer:
     assert gate_up is not None, f"{at} has no feed-forward"
     return Layer(
         input_norm=tensors[f"{at}input_layernorm.weight"],
-        qkv=Linear(qkv, stacked(parts, "bias")),
+        qkv=Linear(qkv, stacked(parts, "bias"), packed=packed),
         query_norm=tensors.get(f"{at}self_attn.q_norm.weight"),
         key_norm=tensors.get(f"{at}self_attn.k_norm.weight"),
-        out=Linear(tensors[f"{at}self_attn.o_proj.weight"], tensors.get(f"{at}self_attn.o_proj.bias")),
+        out=Linear(tensors[f"{at}self_attn.o_proj.weight"], tensors.get(f"{at}self_attn.o_proj.bias"), packed=packed),
         post_norm=tensors[f"{at}post_attention_layernorm.weight"],
-        gate_up=Linear(gate_up),
-        down=Linear(tensors[f"{at}mlp.down_proj.weight"]),
+        gate_up=Linear(gate_up, packed=packed),
+        down=Linear(tensors[f"{at}mlp.down_proj.weight"], packed=packed),
     )
 
 

@@ -16,7 +16,7 @@ from poise.engines.certificates import Certificate
 from poise.engines.codecs import PlainCodec
 from poise.engines.llama import LlamaStep
 from poise.engines.local import LocalEngine, Parts, find_device, find_dtype, machine
-from poise.engines.local_session import PADDINGS, PRODUCTS, Padding, self_test
+from poise.engines.local_session import PADDINGS, PRODUCTS, Padding, self_test, steadiest
 from poise.errors import ModelError
 from poise.models import ModelFiles
 
@@ -53,16 +53,17 @@ def make(files: ModelFiles, dtype: str, device: str) -> LocalEngine:
     found_dtype = find_dtype(dtype, found_device)
     config = json.loads((files.directory / "config.json").read_text("utf-8"))
     name = certificates.key(
-        files.weights_sha256, found_dtype, LlamaStep.name, (PADDINGS, PRODUCTS), machine(found_device)
+        files.weights_sha256, found_dtype, LlamaStep.NAMES, (PADDINGS, PRODUCTS), machine(found_device)
     )
     certificate = certificates.read(name)
     if certificate is None and llama.fits(config):
-        step = LlamaStep(config, _tensors(files, found_dtype, found_device))
-        certificate = _certify(step, files, name)
-    if certificate is None or certificate.path != LlamaStep.name:
+        certificate = _certify(config, _tensors(files, found_dtype, found_device), files)
+        certificates.write(name, certificate)
+    if certificate is None or certificate.path not in LlamaStep.NAMES.values():
         engine: LocalEngine = importlib.import_module(STOCK).make(files, dtype=dtype, device=device)
         return engine
-    step = LlamaStep(config, _tensors(files, found_dtype, found_device))
+    packed = certificate.path == LlamaStep.NAMES[True]
+    step = LlamaStep(config, _tensors(files, found_dtype, found_device), packed=packed)
     padding = Padding(*certificate.padding)
     eos = _eos(config, files)
     libraries = {"tokenizers": tokenizers.__version__}
@@ -70,13 +71,13 @@ def make(files: ModelFiles, dtype: str, device: str) -> LocalEngine:
     return LocalEngine(Parts(files, PlainCodec(files.directory), step, padding, eos, length, libraries))
 
 
-def _certify(step: LlamaStep, files: ModelFiles, name: str) -> Certificate:
-    """Compare with transformers' own code, find the padding, and keep both."""
-    same: bool = importlib.import_module(STOCK).agrees_with_stock(step, files)
-    path = step.name if same else "stock"
-    certificate = Certificate(path, *self_test(step))
-    certificates.write(name, certificate)
-    return certificate
+def _certify(config: dict[str, Any], tensors: dict[str, torch.Tensor], files: ModelFiles) -> Certificate:
+    """Compare with transformers' own code, and find the padding."""
+    step = LlamaStep(config, tensors)
+    if not importlib.import_module(STOCK).agrees_with_stock(step, files):
+        return Certificate("stock", *self_test(step))
+    path, padding = steadiest(LlamaStep(config, tensors, packed=packed) for packed in LlamaStep.NAMES)
+    return Certificate(path, *padding)
 
 
 def _tensors(files: ModelFiles, dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:

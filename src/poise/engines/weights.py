@@ -16,12 +16,13 @@ class Linear:
     Args:
         weight: (outputs, inputs).
         bias: (outputs,), or None.
+        packed: False leaves the weight as it is.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None, *, packed: bool = True) -> None:
         self.outputs = weight.shape[0]
         self.bias = bias
-        self.packed = _pack(weight)
+        self.packed = _pack(weight) if packed else None
         self.plain = weight if self.packed is None else None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
