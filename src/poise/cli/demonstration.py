@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ARTICLE = "https://dzone.com/articles/decoding-llm-parameters-temperature"
 FOOTBALL = "What are some of the best strategies within NFL Fantasy"
 MAX_TOKENS = 96  # long enough for loops to show; the article's 200 would take twice the time and tell the same
+DIAL_TOKENS = 48  # of the page that opens first: its cost grows with the square, and a visitor waits for it
 MIN_TOKENS = 64  # a model that ends most texts after a few tokens leaves nothing to compare
 BARRED = (
     f"The model may not end a text before {MIN_TOKENS} tokens, so that texts of one length are compared; the article's "
@@ -157,7 +158,7 @@ def _dial(engine: Engine, part: Part, kept: Path, page: str) -> Path:
     """The article's story at every temperature, on a page."""
     prompt = dataclasses.replace(part.case.prompts[0], use_case=part.case.name)
     options: DialOptions = {
-        "draws": PAGE_DRAWS, "seed": 0, "max_tokens": MIN_TOKENS, "min_tokens": MIN_TOKENS, "chat": False,
+        "draws": PAGE_DRAWS, "seed": 0, "max_tokens": DIAL_TOKENS, "min_tokens": DIAL_TOKENS, "chat": False,
         "forks": True,
     }  # fmt: skip
     plan = poise.plan_dial(engine, prompt, "temperature", *AXIS, study=kept, **options)
