@@ -59,6 +59,18 @@ def test_a_use_case_is_dialled_prompt_by_prompt(run: Run) -> None:
     assert len(json.loads(done.out)["dials"]) == 16
 
 
+def test_use_cases_of_other_lengths_are_told_apart(run: Run, tmp_path: Path) -> None:
+    """A curve averages texts of one use case: two with other limits get sentences of their own."""
+    for name, most in (("first", 20), ("second", 30)):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nmode: text\nmax_tokens: {most}\nprompts: [a ship]\n")
+    files = ["-f", "first.yaml", "-f", "second.yaml"]
+    done = run("dial", "fake", *files, "--temperature", "0..1.5", "--draws", "2", "--study", "s.db")
+    assert done.code == 0, done.err
+    said = done.out[done.out.index("\nfirst:\n") : done.out.index("of the range is known")]
+    assert "\nsecond:\n" in said
+    assert said.count("No band: it takes 8 prompts, or 8 draws of each") == 2
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -76,7 +76,7 @@ def test_json_lines_hold_every_piece_exactly(study: Study, tmp_path: Path) -> No
         "messages": [{"role": "user", "content": HOSTILE}],
         "answers": ["4"],
         "reference": None,
-        "setting": "temperature=1,top_p=0.9",
+        "setting": "top_p=0.9",
         **dict.fromkeys(SamplingParams.model_fields),
         "top_p": 0.9,
         "dialect": "transformers",
@@ -207,8 +207,8 @@ def test_dials_with_other_limits_or_ranges_are_other_curves(tmp_path: Path) -> N
         found = rows(study, tmp_path / "d.jsonl", "jsonl", what="curves", metrics=["nll"])
     kinds = {(r["parameter"], r["setting"], r["max_tokens"], r["n_prompts"], r["n_draws"]) for r in found}
     assert kinds == {
-        ("temperature", "temperature=1", 4, 1, 2), ("temperature", "temperature=1", 9, 1, 3),
-        ("temperature", "temperature=1", 4, 1, 1), ("temperature", "temperature=1,top_k=5", 4, 1, 1),
+        ("temperature", "", 4, 1, 2), ("temperature", "", 9, 1, 3),
+        ("temperature", "", 4, 1, 1), ("temperature", "top_k=5", 4, 1, 1),
         ("top_p", "temperature=1", 4, 1, 1),
     }  # fmt: skip
 

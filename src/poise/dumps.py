@@ -12,7 +12,7 @@ from poise.curves import Curve, curve
 from poise.errors import StudyError, UsageError
 from poise.metrics.metric import Metric
 from poise.params import PARAMETERS, SamplingParams
-from poise.pieces import Dial, Piece
+from poise.pieces import Dial, Piece, alike, beside
 from poise.records import Completion, Request
 from poise.reports.charts import Figure, curve_figure
 from poise.study import Study
@@ -55,8 +55,10 @@ _OF_PROMPT = (
     "dialect", "seed", "draw", "max_tokens", "min_tokens", "stop",
 )  # fmt: skip
 _OF_TEXT = ("text", "thinking", "token_ids", "logprobs", "finish_reason")
+STAY = Column("text", "the parameters that stay; empty where nothing else is set")
 PIECE_COLUMNS: Columns = {
     **{name: COLUMNS[name] for name in _OF_PROMPT},
+    "setting": STAY,
     "parameter": Column("text", "the one that moves; its own column is null"),
     "range_low": Column("number", "low end of the dial's range"),
     "range_high": Column("number", "high end of the dial's range"),
@@ -73,7 +75,7 @@ PIECE_COLUMNS: Columns = {
 CURVE_COLUMNS: Columns = {
     "model": COLUMNS["model"],
     "use_case": COLUMNS["use_case"],
-    "setting": Column("text", "the parameters that stay"),
+    "setting": STAY,
     "parameter": Column("text", "the one that moves"),
     **{name: COLUMNS[name] for name in ("max_tokens", "min_tokens", "stop")},
     "metric": Column("text", "name of the metric"),
@@ -195,6 +197,7 @@ def _pieces(study: Study, dials: Sequence[Dial]) -> Iterator[Record]:
         index = places.setdefault(request.prompt_ids, len(places))
         common = {
             "model": study.fingerprint.model, "prompt_index": index, **_law(request.params, []), **_asked(request),
+            "setting": beside(dial.parameter, request.params),
             "parameter": dial.parameter, "range_low": dial.low, "range_high": dial.high,
         }  # fmt: skip
         for piece in dial.pieces:
@@ -218,7 +221,7 @@ def _figure(study: Study, format: Figure, target: Path | None, what: What, metri
         raise UsageError("A figure goes to a file", "none", f"For example curves.{format}")
     checked_target(target, study.path, what="A figure", example=f"curves.{format}")
     found = curves(study, metrics)
-    named = [(f"{d.prompt.use_case}, {d.request.params.label}", c) for d, c in found]
+    named = [(", ".join(filter(None, (d.prompt.use_case, beside(d.parameter, d.request.params)))), c) for d, c in found]
     write_target(target, curve_figure(named, format), "A figure")
     return len(found)
 
@@ -237,12 +240,8 @@ def curves(study: Study, metrics: Sequence[str | Metric] = DRAWN) -> list[tuple[
         StudyError: no dials.
         MetricError: an unknown metric.
     """
-    groups: dict[tuple[object, ...], list[Dial]] = {}
-    for d in _dials(study, "curves"):
-        r = d.request
-        kind = (r.prompt.use_case, d.parameter, d.low, d.high, r.params, r.max_tokens, r.min_tokens, r.stop)
-        groups.setdefault(kind, []).append(d)
-    return [(found[0], curve(found, metric)) for found, metric in itertools.product(groups.values(), metrics)]
+    groups = alike(_dials(study, "curves"))
+    return [(found[0], curve(found, metric)) for found, metric in itertools.product(groups, metrics)]
 
 
 def _steps(study: Study, metrics: Sequence[str | Metric]) -> Iterator[Record]:
@@ -251,7 +250,8 @@ def _steps(study: Study, metrics: Sequence[str | Metric]) -> Iterator[Record]:
         for step in c.steps:
             yield {
                 "model": study.fingerprint.model, "use_case": first.prompt.use_case,
-                "setting": first.request.params.label, "parameter": c.parameter, "max_tokens": first.request.max_tokens,
+                "setting": beside(c.parameter, first.request.params), "parameter": c.parameter,
+                "max_tokens": first.request.max_tokens,
                 "min_tokens": first.request.min_tokens, "stop": list(first.request.stop), "metric": c.metric,
                 "unit": c.unit,
                 "low": step.span.low.value, "high": step.span.high.value, "low_closed": int(not step.span.low.after),

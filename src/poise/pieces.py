@@ -320,6 +320,16 @@ class _Seen:
         return shared, first
 
 
+def alike(dials: Iterable[Dial]) -> list[list[Dial]]:
+    """Dials that one curve may average: of one use case, parameter, range, other settings and limits, in order."""
+    groups: dict[tuple[object, ...], list[Dial]] = {}
+    for d in dials:
+        r = d.request
+        kind = (r.prompt.use_case, d.parameter, d.low, d.high, r.params, r.max_tokens, r.min_tokens, r.stop)
+        groups.setdefault(kind, []).append(d)
+    return list(groups.values())
+
+
 def merged(dials: Sequence[Dial]) -> list[tuple[Span, tuple[Piece, ...]]]:
     """The stretches on which none of several dials changes, with the piece of each.
 

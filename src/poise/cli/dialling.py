@@ -25,10 +25,10 @@ from poise.cli.flags import (
 from poise.cli.grammar import RANGES
 from poise.cli.progress import ShareMeter
 from poise.cli.schemas import Dialled, DialPlanRecord, DialRecord, PieceRecord
-from poise.cli.terminal import clip, counted, quoted, show, show_heading, show_json, stretch, tell, wrapped
+from poise.cli.terminal import clip, counted, one_line, quoted, show, show_heading, show_json, stretch, tell, wrapped
 from poise.errors import ParameterError, UsageError
 from poise.params import PARAMETERS, SamplingParams
-from poise.pieces import Dial, Dials, Piece
+from poise.pieces import Dial, Dials, Piece, alike
 from poise.records import params_record
 from poise.reports.readout import human_values, sentences
 from poise.targets import checked_target
@@ -217,8 +217,10 @@ def _show(dials: Dials, plan: DialPlan, engine: Engine) -> None:
             show(f"the widest {_SHOWN} of {len(each.pieces):,} pieces")
     if len(dials) > 4:
         show(f"and {counted(len(dials) - 4, 'dial')} more")
-    if len(dials) > 1:
-        show("\n" + "\n".join(wrapped(said) for said in sentences(dials, human_values(engine, dials))))
+    groups = [group for group in alike(dials) if len(group) > 1]
+    for group in groups:
+        show(f"\n{one_line(group[0].prompt.use_case)}:" if len(groups) > 1 else "")
+        show("\n".join(wrapped(said) for said in sentences(group, human_values(engine, group))))
     cost = dials.cost
     show(f"\n{dials.exact_share:.1%} of the range is known exactly")
     took = f"{counted(cost.pieces, 'piece')}, {counted(cost.rows, 'row')} in {cost.seconds:.1f} s"
