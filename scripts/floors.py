@@ -17,19 +17,21 @@ FLOORS = (
     Floor("the face", ("cli",)),
     Floor("the way out", ("dumps",)),
     Floor("the page", ("reports",)),
+    Floor("the verdict", ("verdicts",)),
     Floor("what may be concluded", ("comparisons", "curves")),
     Floor("draw everything, measure everything", ("sweeps", "dials", "whys", "measurements", "scores")),
     Floor("along the range", ("partings", "forecasts")),
     Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches")),
     Floor("draw and keep", ("sampler", "contests", "numerics", "study", "usecases", "models")),
     Floor("what dials keep", ("shelf",)),
+    Floor("what verdicts keep", ("dossier",)),
     Floor("who draws, what was drawn", ("sessions", "ledger", "trials")),
     Floor(
         "the law at speed, the file, the words",
         ("steps", "draws", "codec", "database", "tables", "tabular", "targets", "pieces", "forks"),
     ),
     Floor("the law, the records", ("law", "records", "motions")),
-    Floor("parameters, noise, numbers", ("params", "noise", "stats", "texts", "schema", "places", "spans", "bands")),
+    Floor("parameters, noise, numbers", ("params", "noise", "stats", "texts", "schema", "places", "spans", "bands", "goals")),
     Floor("the ground", ("errors", "escapes")),
 )
 HEIGHT = {unit: len(FLOORS) - depth for depth, floor in enumerate(FLOORS) for unit in floor.units}

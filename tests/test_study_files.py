@@ -63,7 +63,7 @@ def other_database(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (newer_schema, StudyError, r"up to schema 2, but got schema 99 .* Update poise"),
+        (newer_schema, StudyError, r"up to schema 3, but got schema 99 .* Update poise"),
         (other_database, StudyError, r"another program's .* Name another --study"),
         (lambda path: path.write_text("a shopping list, long enough\n" * 40), StoreError, r"whole SQLite database"),
         (lambda path: path.mkdir(), StudyError, r"A study is a file, but got the folder"),

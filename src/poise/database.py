@@ -160,9 +160,11 @@ def _open_to_write(path: Path) -> Database:
                 for statement in schema.STATEMENTS:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-            if connection.execute("PRAGMA user_version").fetchone() < (2,):
-                for statement in schema.DIALS:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            for since, statements in ((2, schema.DIALS), (3, schema.NOTES)):
+                for statement in statements if version < since else ():
                     connection.execute(statement)
+            if version < schema.VERSION:
                 connection.execute(f"PRAGMA user_version = {schema.VERSION}")
     except sqlite3.Error as error:
         connection.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 APPLICATION_ID = 0x706F6973  # "pois": tells a study from any other SQLite file
-VERSION = 2
+VERSION = 3
 
 # Rows are only ever added. Where a thing may change (answers, limits, a trial's name), the newest
 # row counts. The last columns of a completion are its bulky ones: SQLite reads no further than asked.
@@ -164,4 +164,17 @@ DIALS = (
         UNIQUE (family, prefix, low, low_after, high, high_after)
     )
     """,
+)
+
+# What version 3 added.
+NOTES = (
+    """
+    CREATE TABLE notes (                -- what verdicts need; of each kind and key the newest counts
+        id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,             -- goal, rounds, judgement, reference
+        key TEXT NOT NULL,              -- whom it belongs to, for example a use case
+        record TEXT NOT NULL            -- JSON
+    )
+    """,
+    "CREATE INDEX notes_by_key ON notes (kind, key)",
 )

@@ -11,8 +11,8 @@ from typing import Any
 
 from poise import codec
 from poise.database import Row
+from poise.dossier import Dossier
 from poise.errors import StudyError
-from poise.ledger import Ledger
 from poise.params import PARAMETERS
 from poise.pieces import Dial, Found, tile, value_in, with_value
 from poise.records import Completion, Request, params_record
@@ -41,7 +41,7 @@ _WHERE_FREE = (
 )
 
 
-class Shelf(Ledger):
+class Shelf(Dossier):
     """The half of a Study that keeps dials: append-only, a piece is there once it is finished.
 
     What a dial is apart from its range decides its texts: a wider range finds the pieces of a narrower one.

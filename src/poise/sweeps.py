@@ -15,7 +15,9 @@ from poise.asks import Ask, DrawOptions, Given, Options
 from poise.codec import RequestKeys
 from poise.database import is_blank
 from poise.errors import EngineError, UsageError
+from poise.goals import Goal
 from poise.ledger import SweepSummary
+from poise.metrics import find_metrics
 from poise.params import SamplingParams
 from poise.records import Completion, Prompt, Request, Trial
 from poise.sessions import Engine, Tally
@@ -112,6 +114,7 @@ class _Prepared(NamedTuple):
     everything: list[Request]  # also those that two prompts share
     whole: frozenset[str]
     notes: list[str]
+    goals: dict[str, Goal | None]  # of the use cases
 
 
 def generate(
@@ -220,6 +223,8 @@ def sweep(
 def _draw(engine: Engine, study: Study, ready: _Prepared, progress: Progress | None) -> None:
     for note in [*study.bind(engine.fingerprint), *study.expect(ready.everything, ready.whole)]:
         warnings.warn(note, stacklevel=3)
+    for use_case, goal in ready.goals.items():
+        study.keep_goal(use_case, goal)
     for trial in ready.trials:
         for name in trial.names:
             study.name_trial(trial.params, name)
@@ -307,10 +312,15 @@ def _prepare(
         notes.append(f"{twice:,} texts are asked for twice, by prompts that read alike; each is drawn once.")
     if engine.fingerprint.provenance.get("replay") == "unverified":
         notes.append("replay: unverified. On this device a text's last bits may depend on the batch it is drawn in.")
-    named = [item.name for item in given if isinstance(item, UseCase)]
+    cases = [item for item in given if isinstance(item, UseCase)]
+    named = [item.name for item in cases]
     if len(set(named)) < len(named):
         raise UsageError("The use cases of a sweep have different names", ", ".join(named), "Rename one of them")
-    return _Prepared(asked, trials, options, list(distinct.values()), everything, frozenset(named), notes)
+    for case in cases:
+        if case.goal is not None:
+            find_metrics(case.goal.metrics)
+    goals = {case.name: case.goal for case in cases}
+    return _Prepared(asked, trials, options, list(distinct.values()), everything, frozenset(named), notes, goals)
 
 
 def _duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    InstanceOf,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -21,6 +22,7 @@ from pydantic import (
 )
 
 from poise.errors import UseCaseError
+from poise.goals import Goal, read_goal
 from poise.records import Message, Prompt
 from poise.usecases import safe_yaml
 from poise.usecases.safe_yaml import Document, Place
@@ -103,6 +105,15 @@ def _to_prompt(value: object) -> object:
     return _Entry.model_validate(value).as_prompt() if isinstance(value, Mapping) else value
 
 
+def _to_goal(value: object) -> object:
+    if value is None or isinstance(value, Goal):
+        return value
+    try:
+        return read_goal(value)
+    except UseCaseError as error:
+        raise _Problem(error.rule, error.next_step, got=error.got) from None
+
+
 class UseCase(_Strict):
     """Prompts that settings are chosen for, and how they are asked.
 
@@ -115,6 +126,7 @@ class UseCase(_Strict):
         max_tokens: new tokens at most, at least 1; None where the caller decides.
         min_tokens: the model cannot end the text before this many; a stop string still can.
         stop: strings that end a completion.
+        goal: what its settings should do, see `poise.goals.read_goal`; None where it only asks.
         prompts: as they will be asked; texts and mappings are taken too. No two alike.
 
     Raises:
@@ -131,6 +143,7 @@ class UseCase(_Strict):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     min_tokens: Annotated[int, Field(ge=0)] = 0
     stop: _Texts = ()
+    goal: Annotated[InstanceOf[Goal] | None, BeforeValidator(_to_goal)] = None
     prompts: Annotated[
         tuple[Annotated[Prompt, BeforeValidator(_to_prompt)], ...], BeforeValidator(_one_or_more), Field(min_length=1)
     ]

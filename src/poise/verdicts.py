@@ -1,0 +1,1 @@
+"""Say what a study allows to conclude, and nothing more."""
