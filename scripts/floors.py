@@ -18,7 +18,8 @@ FLOORS = (
     Floor("the way out", ("dumps",)),
     Floor("the page", ("reports",)),
     Floor("the verdict", ("verdicts",)),
-    Floor("what may be concluded", ("comparisons", "curves")),
+    Floor("what is left on other prompts", ("holdouts",)),
+    Floor("what may be concluded", ("comparisons", "curves", "samples")),
     Floor("draw everything, measure everything", ("sweeps", "dials", "whys", "measurements", "scores")),
     Floor("along the range", ("partings", "forecasts")),
     Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches")),
@@ -28,10 +29,13 @@ FLOORS = (
     Floor("who draws, what was drawn", ("sessions", "ledger", "trials")),
     Floor(
         "the law at speed, the file, the words",
-        ("steps", "draws", "codec", "database", "tables", "tabular", "targets", "pieces", "forks"),
+        ("steps", "draws", "codec", "database", "tables", "tabular", "targets", "pieces", "forks", "races"),
     ),
-    Floor("the law, the records", ("law", "records", "motions")),
-    Floor("parameters, noise, numbers", ("params", "noise", "stats", "texts", "schema", "places", "spans", "bands", "goals")),
+    Floor("the law, the records, all pairs", ("law", "records", "motions", "families", "looks", "effects", "fronts")),
+    Floor(
+        "parameters, noise, numbers",
+        ("params", "noise", "stats", "texts", "schema", "places", "spans", "bands", "goals", "numerals"),
+    ),
     Floor("the ground", ("errors", "escapes")),
 )
 HEIGHT = {unit: len(FLOORS) - depth for depth, floor in enumerate(FLOORS) for unit in floor.units}

@@ -30,7 +30,7 @@ from poise.reports.excerpts import MAX_CHARACTERS, MAX_COLUMNS, choose_columns, 
 from poise.reports.recipe import make_recipe, use_case_file
 from poise.reports.survey import survey
 
-MODULES = ("axes", "bundle", "charts", "evidence", "excerpts", "findings", "numerals", "summary")
+MODULES = ("axes", "bundle", "charts", "evidence", "excerpts", "findings", "summary")
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -102,11 +102,12 @@ def t_quantile(probability: float, freedom: float) -> float:
     return float(stdtrit(freedom, probability))
 
 
-def t_interval(strata: Strata) -> tuple[float, float]:
-    """The 95 % t interval of the mean. Right for roughly symmetric values.
+def t_interval(strata: Strata, level: float = LEVEL) -> tuple[float, float]:
+    """The t interval of the mean. Right for roughly symmetric values.
 
     Args:
         strata: values, one array per stratum, at least two in each.
+        level: in how many of 100 studies it is to hold the truth, as a share.
 
     Returns:
         Its ends.
@@ -115,7 +116,7 @@ def t_interval(strata: Strata) -> tuple[float, float]:
     [0.446, 4.554]
     """
     mean, variance, freedom = spread(strata)
-    reach = t_quantile(1 - _TAIL, freedom) * variance**0.5
+    reach = t_quantile((1 + level) / 2, freedom) * variance**0.5
     return mean - reach, mean + reach
 
 
@@ -144,8 +145,8 @@ def studentised_interval(strata: Strata) -> tuple[float, float]:
     return mean - float(last) * variance**0.5, mean - float(first) * variance**0.5
 
 
-def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
-    """A 95 % interval of the mean that does not come out too short where the t interval does.
+def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED, level: float = LEVEL) -> Interval:
+    """An interval of the mean that does not come out too short where the t interval does.
 
     Values with two bounds get a beta interval of matched variance: a Clopper-Pearson interval with the
     effective number of trials, which stays honest at 0, at 1 and for rare events. Other values get the t
@@ -156,6 +157,7 @@ def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
     Args:
         strata: values, one array per stratum, at least two in each.
         bounds: the values' range.
+        level: see `difference_interval`.
 
     Returns:
         The interval; none where unbounded values are all equal, for nothing is then known of their spread.
@@ -163,14 +165,14 @@ def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
     Source: Korn and Graubard 1998 (effective trials); Clopper and Pearson 1934.
     """
     if bounds.width is not None:
-        return Interval(*_bounded(strata, bounds))
+        return Interval(*_bounded(strata, bounds, level))
     if spread(strata).variance <= 0:
         return Interval(None, None, f"all {_units(strata)} values are equal: their spread is unknown")
-    return _robust(strata, bounds)
+    return _robust(strata, bounds, level)
 
 
-def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED) -> Interval:
-    """A 95 % interval of the mean of b - a, paired.
+def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED, level: float = LEVEL) -> Interval:
+    """An interval of the mean of b - a, paired.
 
     Where at least 4 units, and 5 % of them, differ from the commonest difference, it is the t interval of the
     differences, widened to the studentised bootstrap's ends. With fewer, their spread is not known, and for
@@ -180,6 +182,8 @@ def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED) -> Int
     Args:
         a, b: values of the two arms, pair by pair, same strata.
         bounds: the range of one arm's values.
+        level: in how many of 100 studies it is to hold the truth, as a share. Above 95 % the bootstrap's ends
+            are left out: they would take more resamples than there are.
 
     Returns:
         The interval; none where unbounded differences are all equal.
@@ -189,11 +193,11 @@ def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED) -> Int
     apart = [y - x for x, y in zip(a, b, strict=True)]
     width = bounds.width
     if spread(apart).variance <= 1e-24 * (width or 1.0) ** 2:
-        return _unseen(apart, width)
+        return _unseen(apart, width, level)
     varied = _varied(apart)
     if width is None or varied >= max(VARIED, VARIED_SHARE * _units(apart)):
-        return _clipped(_robust(apart, UNBOUNDED), width)
-    (low_a, high_a), (low_b, high_b) = _bounded(a, bounds), _bounded(b, bounds)
+        return _clipped(_robust(apart, UNBOUNDED, level), width)
+    (low_a, high_a), (low_b, high_b) = _bounded(a, bounds, level), _bounded(b, bounds, level)
     mean_a, mean_b, shared = spread(a).mean, spread(b).mean, _correlation(a, b)
     down = _joined(mean_b - low_b, high_a - mean_a, shared)
     up = _joined(high_b - mean_b, mean_a - low_a, shared)
@@ -224,7 +228,7 @@ def sign_flip(weighted: NDArray[np.float64]) -> tuple[Vector, Vector]:
     seen = np.abs(scaled.sum(axis=0))
     order = np.argsort(-seen, kind="stable")
     alone, joint, patterns = np.zeros(len(seen)), np.zeros(len(seen)), 0
-    for signs in _patterns(len(weighted)):
+    for signs in _patterns(*weighted.shape):
         moved = np.abs(signs @ scaled)
         alone += (moved >= seen - 1e-9).sum(axis=0)
         largest = np.maximum.accumulate(moved[:, order[::-1]], axis=1)[:, ::-1]
@@ -271,14 +275,14 @@ def effective_units(strata: Strata) -> float:
     return float(len(strata) ** 2 / sum(1 / len(s) for s in strata))
 
 
-def _bounded(strata: Strata, bounds: Bounds) -> tuple[float, float]:
+def _bounded(strata: Strata, bounds: Bounds, level: float = LEVEL) -> tuple[float, float]:
     """The beta interval in the values' own unit."""
     low, width = bounds.low or 0.0, bounds.width or 1.0
-    first, last = _beta_interval([(s - low) / width for s in strata], bounds.trials)
+    first, last = _beta_interval([(s - low) / width for s in strata], bounds.trials, (1 - level) / 2)
     return low + width * first, low + width * last
 
 
-def _beta_interval(strata: Strata, trials: float | None) -> tuple[float, float]:
+def _beta_interval(strata: Strata, trials: float | None, tail: float) -> tuple[float, float]:
     """Clopper-Pearson for a mean in [0, 1] with as many trials as its variance amounts to."""
     from scipy.special import betaincinv
 
@@ -286,24 +290,24 @@ def _beta_interval(strata: Strata, trials: float | None) -> tuple[float, float]:
     mean = min(max(mean, 0.0), 1.0)
     if variance > 1e-18 and 0 < mean < 1:
         free = max(trials - 1, 1.0) if trials else np.inf
-        correction = (t_quantile(1 - _TAIL, free) / t_quantile(1 - _TAIL, freedom)) ** 2
+        correction = (t_quantile(1 - tail, free) / t_quantile(1 - tail, freedom)) ** 2
         count = mean * (1 - mean) / variance * correction
         count = min(count, trials) if trials else count
     else:
         count = effective_units(strata)
     if count > 1e6:  # the beta quantiles lose their digits here, and are normal long before
-        low, high = t_interval(strata)
+        low, high = t_interval(strata, 1 - 2 * tail)
         return max(low, 0.0), min(high, 1.0)
     hits = mean * count
-    low = float(betaincinv(hits, count - hits + 1, _TAIL)) if hits > 0 else 0.0
-    high = float(betaincinv(hits + 1, count - hits, 1 - _TAIL)) if hits < count else 1.0
+    low = float(betaincinv(hits, count - hits + 1, tail)) if hits > 0 else 0.0
+    high = float(betaincinv(hits + 1, count - hits, 1 - tail)) if hits < count else 1.0
     return low, high
 
 
-def _robust(strata: Strata, bounds: Bounds) -> Interval:
+def _robust(strata: Strata, bounds: Bounds, level: float = LEVEL) -> Interval:
     """The t interval, widened to the studentised bootstrap's ends while the units are few."""
-    low, high = t_interval(strata)
-    if _units(strata) <= LARGE:
+    low, high = t_interval(strata, level)
+    if _units(strata) <= LARGE and level <= LEVEL:
         first, last = studentised_interval(strata)
         low, high = min(low, first), max(high, last)
     if not np.isfinite(low + high):
@@ -312,11 +316,11 @@ def _robust(strata: Strata, bounds: Bounds) -> Interval:
     return Interval(low, high if bounds.high is None else min(high, bounds.high))
 
 
-def _unseen(apart: Strata, width: float | None) -> Interval:
+def _unseen(apart: Strata, width: float | None, level: float) -> Interval:
     """What equal differences still leave open: a share of pairs, unseen so far, anywhere in the range."""
     if width is None:
         return Interval(None, None, f"all {_units(apart)} differences are equal: their spread is unknown")
-    share = 1 - (1 - LEVEL) ** (1 / effective_units(apart))
+    share = 1 - (1 - level) ** (1 / effective_units(apart))
     means = np.array([s.mean() for s in apart])
     low = means.mean() - share * (means + width).max()
     high = means.mean() + share * (width - means).max()
@@ -349,16 +353,18 @@ def _joined(first: float, second: float, correlation: float) -> float:
     return float(np.sqrt(max(first**2 + second**2 - 2 * correlation * first * second, 0.0)))
 
 
-def _patterns(units: int) -> Iterator[NDArray[np.float64]]:
+def _patterns(units: int, columns: int) -> Iterator[NDArray[np.float64]]:
     """Rows of signs, (P, units): every pattern up to a mirror image, or a seeded sample with the one seen."""
     if units <= EXACT_UNITS:
         codes = np.arange(2 ** max(units - 1, 0))
-        bits = (codes[:, None] >> np.arange(units)) & 1
-        yield np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
+        step = max(1, 2_000_000 // max(units, columns))
+        for start in range(0, len(codes), step):
+            bits = (codes[start : start + step, None] >> np.arange(units)) & 1
+            yield np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
         return
     yield np.ones((1, units))
     rng = np.random.default_rng(0)
-    step = max(1, 2_000_000 // units)
+    step = max(1, 2_000_000 // max(units, columns))
     for start in range(0, MONTE_CARLO, step):
         rows = min(step, MONTE_CARLO - start)
         yield np.asarray(1.0 - 2.0 * rng.integers(0, 2, (rows, units)), dtype=np.float64)

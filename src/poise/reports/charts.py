@@ -11,8 +11,8 @@ from poise.curves import Curve
 from poise.errors import MetricError, UsageError
 from poise.escapes import visible
 from poise.measurements import Measurement, measure
+from poise.numerals import PERCENT_UNITS, figure, interval
 from poise.reports.axes import Axis, find_axis, in_order
-from poise.reports.numerals import PERCENT_UNITS, figure, interval
 from poise.study import Study
 
 if TYPE_CHECKING:

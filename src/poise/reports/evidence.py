@@ -9,7 +9,7 @@ from typing import Literal
 
 from poise.comparisons import Comparison
 from poise.measurements import Measurement
-from poise.reports.numerals import count, difference, figure, interval
+from poise.numerals import count, difference, figure, interval
 
 LEVEL = 0.05
 Direction = Literal["rises", "falls", "undetected", "unknown"]

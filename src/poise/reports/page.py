@@ -9,13 +9,13 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from poise import __version__
+from poise import __version__, numerals
 from poise.errors import StudyError
 from poise.escapes import visible
 from poise.metrics import METRICS
 from poise.params import DIALECTS, PARAMETERS, Parameter
 from poise.records import Trial
-from poise.reports import bundle, numerals, summary
+from poise.reports import bundle, summary
 from poise.reports.axes import value_of
 from poise.reports.claims import ARTICLE
 from poise.reports.findings import noun

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from poise.curves import Curve, curve, human_nll
 from poise.errors import PromptError
 from poise.metrics.repetition import MIN_LOOP
+from poise.numerals import figure, interval
 from poise.pieces import Dial
 from poise.records import Prompt
-from poise.reports.numerals import figure, interval
 from poise.sessions import Engine
 from poise.spans import Span
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from poise.comparisons import Comparison, compare
 from poise.measurements import Measurement, measure
 from poise.metrics import METRICS
+from poise.numerals import figure
 from poise.records import Trial
 from poise.reports import summary
 from poise.reports.axes import Axis, Contrast, in_order
@@ -15,7 +16,6 @@ from poise.reports.charts import PAGE, Spec, kept_lines, metric_spec
 from poise.reports.claims import ClaimResult, Compare, judge
 from poise.reports.evidence import weigh
 from poise.reports.findings import HEADLINES, Opening, noun, open_with
-from poise.reports.numerals import figure
 from poise.reports.survey import Survey, survey
 from poise.reports.tables import Grid, make_grid
 from poise.study import Study

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
+from poise.numerals import count
 from poise.records import Fingerprint
 from poise.reports.claims import ClaimResult, Status
-from poise.reports.numerals import count
 from poise.reports.survey import Survey
 
 TITLE_LENGTH = 120

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from poise.measurements import Measurement
+from poise.numerals import figure, interval
 from poise.records import Trial
 from poise.reports.findings import noun
-from poise.reports.numerals import figure, interval
 
 MAX_ROWS = 60
 
