@@ -136,8 +136,8 @@ def _contrast(strata: Sequence[Matrix], sign: int, bounds: Bounds, nominal: floa
     for a, b in np.argwhere(_steady(strata, sign)):
         low[a, b], high[a, b] = np.nan, np.nan
         if sign < 0 and a != b:
-            arms = [[s[:, i] for s in strata] for i in (a, b)]
-            found = difference_interval(*arms, bounds, 1 - nominal)
+            first, second = ([s[:, i] for s in strata] for i in (a, b))
+            found = difference_interval(first, second, bounds, 1 - nominal)
             low[a, b], high[a, b] = (np.nan if x is None else x for x in (found.low, found.high))
     if sign < 0:
         np.fill_diagonal(low, 0.0)

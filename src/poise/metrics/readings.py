@@ -16,7 +16,7 @@ from poise.metrics.context import Context, lengths_of
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 from poise.metrics.sizes import common_sizes, heard
 from poise.params import SamplingParams
-from poise.records import Completion, Trial
+from poise.records import Completion, Prompt, Trial
 from poise.study import Study
 
 Values = NDArray[np.float64]
@@ -40,6 +40,8 @@ class Readings:
         groups: values per group metric, (trials, prompts).
         unheard: positions of the trials with too few texts to have a say in the common sizes.
         between: the sizes are those of two trials alone, because one of them is unheard.
+        inputs: the prompts as fed to the model, by number.
+        asked: the prompts as the user gave them, by number.
     """
 
     use_case: str
@@ -56,6 +58,8 @@ class Readings:
     groups: Mapping[str, Values]
     unheard: frozenset[int] = frozenset()
     between: bool = False
+    inputs: tuple[tuple[int, ...], ...] = ()
+    asked: tuple[Prompt, ...] = ()
 
 
 class _Part(NamedTuple):
@@ -122,12 +126,14 @@ def _outline(
 ) -> _Kept:
     """First reading: who is there, and how long."""
     number: dict[tuple[int, ...], int] = {}
+    asked: dict[tuple[int, ...], Prompt] = {}
     draw_number: dict[tuple[int, int], int] = {}
     prompt, draw, lengths = [], [], []
     max_tokens = 0
     for part in _parts(study, use_case, trials, with_logprobs=False):
         lengths.append(lengths_of(part.trial, part.texts))
         prompt.append(number.setdefault(part.ids, len(number)))
+        asked.setdefault(part.ids, part.texts[0].request.prompt)
         for request in (c.request for c in part.texts):
             draw.append(draw_number.setdefault((request.seed, request.draw), len(draw_number)))
             max_tokens = max(max_tokens, request.max_tokens)
@@ -148,6 +154,8 @@ def _outline(
         groups={},
         unheard=frozenset(range(len(trials))) - say,
         between=bool(among),
+        inputs=tuple(number),
+        asked=tuple(asked.values()),
     )
     return _Kept(state, readings, number)
 

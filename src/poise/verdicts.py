@@ -1,1 +1,0 @@
-"""Say what a study allows to conclude, and nothing more."""

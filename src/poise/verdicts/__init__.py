@@ -1,0 +1,7 @@
+"""Say what a study allows to conclude, and nothing more."""
+
+from __future__ import annotations
+
+from poise.verdicts.deciding import decide as decide
+from poise.verdicts.verdict import Verdict as Verdict
+from poise.verdicts.words import Verdicts as Verdicts

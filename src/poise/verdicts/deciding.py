@@ -1,0 +1,213 @@
+"""Decide: constraints, all pairs, the best set, promised and delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from poise.errors import UsageError
+from poise.goals import Goal, read_goal
+from poise.holdouts import ITSELF, Gain, cross_fit, gain, leave_one_out, worth
+from poise.metrics import METRICS
+from poise.races import STOPS
+from poise.samples import Sample
+from poise.stats import MIN_UNITS
+from poise.study import Study
+from poise.verdicts.case import Case, candidates, check_goal, goal_of, open_case
+from poise.verdicts.reach import more, smallest
+from poise.verdicts.verdict import Contender, Naive, Status, Verdict
+from poise.verdicts.view import Against, View, against_baseline, beats, contenders_of, effects_of, worths
+from poise.verdicts.words import Verdicts
+
+
+def decide(
+    study: Study,
+    *,
+    use_case: str | None = None,
+    goal: Goal | Mapping[str, Any] | None = None,
+    holdout: bool = True,
+) -> Verdicts:
+    """Say which settings suit a use case, how sure that is, and what it delivers on prompts that did not choose.
+
+    Every setting is compared with every other on the primary metric, prompt by prompt; the error of all claims
+    together is 5 %. Settings that none was shown to beat, and that keep the constraints, are the best set; the
+    simplest of them is recommended, the baseline first. A third of the prompts, at least 8, do not choose: there
+    the choice is measured again. With fewer than 16 prompts it is cross-fitted; with fewer than 8, draws are
+    the units, and the verdict speaks of these prompts only.
+
+    Args:
+        study: with completions under at least two settings.
+        use_case: one of the study's; None for all that have a goal.
+        goal: what is wanted, or a mapping as a use-case file writes it; None for what the study keeps.
+        holdout: whether prompts are held out. Without, all of them choose, and the choice is cross-fitted.
+
+    Returns:
+        One verdict per use case; they print as text.
+
+    Raises:
+        UseCaseError: no goal, or one that cannot be read.
+        MetricError: a goal that names an unknown metric, or one that lacks what it needs.
+        StudyError: no such use case, or the baseline was not drawn.
+
+    Source: Hsu 1996 and Hansen et al. 2011 (sets of the best); Stone 1974; the statistics: `poise.families`.
+    """
+    Study.given(study)
+    given = read_goal(dict(goal)) if isinstance(goal, Mapping) else goal
+    if given is not None and not isinstance(given, Goal):
+        raise UsageError("A goal is a Goal or a mapping", repr(goal), 'For example {"raise": "exact_match"}')
+    known = study.use_cases() if use_case is None else [use_case]
+    study.trials(use_case)  # raises where there is no such use case
+    goals = {name: goal_of(study, name, given) for name in known}
+    wanted = [name for name in known if goals[name] is not None]
+    if not wanted:
+        check_goal(None, study, known[0] if known else "this study")
+    notes = [f"{name} has no goal: nothing is decided about it" for name in known if name not in wanted]
+    cases = [open_case(study, name, check_goal(goals[name], study, name), holdout) for name in wanted]
+    return Verdicts([judge(case) for case in cases], [*study.caveats(use_case), *notes])
+
+
+def judge(case: Case) -> Verdict:
+    """The verdict on one use case.
+
+    Args:
+        case: read for it.
+
+    Returns:
+        The verdict.
+    """
+    sample = case.sample(case.goal.aim, case.choosing)
+    able, aside = candidates(case, sample)
+    if case.baseline not in able or len(able) < 2 or sample.lacking:
+        return _too_little(case, sample, aside)
+    state = case.race(sample, able)
+    if state.pairs is None:
+        return _too_little(case, sample, aside)
+    kept = {k: case.kept(k) for k in range(len(case.trials))}
+    view = View(case, sample, state, tuple(able), aside, kept)
+    against = {k: against_baseline(view, k) for k in able}
+    status, recommended = _recommend(view, against)
+    naive = _naive(view, against)
+    promised, delivered = _promise(view, recommended, against)
+    winner = naive.place if naive is not None else None
+    least = None if winner is None else smallest(view, winner)
+    return Verdict(
+        use_case=case.use_case, goal=case.goal, unit=METRICS[case.goal.aim.metric].unit, status=status,
+        scope=sample.scope, units=sample.units, held_out=len(case.checking), baseline=case.trials[case.baseline],
+        recommended=None if recommended is None else case.trials[recommended],
+        contenders=contenders_of(view, against), promised=promised, delivered=delivered,
+        naive=None if naive is None else naive.said, smallest_detectable=least,
+        more=None if winner is None else more(view, winner), effects=tuple(effects_of(view)),
+        stable=_stability(view), looks=state.seen, stopped=STOPS.get(state.stopped, "") if case.seen else "",
+        notes=tuple(_notes(view)),
+    )  # fmt: skip
+
+
+def _too_little(case: Case, sample: Sample, aside: Mapping[int, str]) -> Verdict:
+    """No interval can be had: say what to add."""
+    lacking = sample.lacking or aside.get(case.baseline) or f"fewer than {MIN_UNITS} units have values of all settings"
+    means = np.array([np.nanmean(c) if np.isfinite(c).any() else np.nan for c in np.concatenate(sample.strata).T])
+    contenders = tuple(
+        Contender(
+            trial, None if np.isnan(means[k]) else float(means[k]), 0, None, None, None, False, False,
+            aside.get(k, lacking), case.kept(k),
+        )
+        for k, trial in enumerate(case.trials)
+    )  # fmt: skip
+    nothing = Gain(None, None, None, 0, "not measured", lacking)
+    return Verdict(
+        use_case=case.use_case, goal=case.goal, unit=METRICS[case.goal.aim.metric].unit, status="not enough",
+        scope=sample.scope, units=sample.units, held_out=0, baseline=case.trials[case.baseline], recommended=None,
+        contenders=contenders, promised=nothing, delivered=nothing, naive=None, smallest_detectable=None, more=None,
+        notes=(lacking,),
+    )  # fmt: skip
+
+
+def _recommend(view: View, against: Mapping[int, Against]) -> tuple[Status, int | None]:
+    """The simplest of the best set: the baseline first, then what was shown to beat it."""
+    base, best = view.case.baseline, view.set
+    if not best:
+        return "constraints", None
+    if base in best:
+        return "no difference", base
+    shown = [k for k in best if beats(view, against[k])]
+    return ("better" if shown else "undecided"), _simplest(view, shown or best)
+
+
+def _simplest(view: View, settings: Sequence[int]) -> int:
+    """Fewest parameters on; of equals the one with the best mean."""
+    order = worths(view, settings)
+
+    def key(k: int) -> tuple[int, float]:
+        return len(view.case.trials[k].params.active()), -order[k]
+
+    return min(settings, key=key)
+
+
+class _Named(NamedTuple):
+    place: int
+    said: Naive
+
+
+def _naive(view: View, against: Mapping[int, Against]) -> _Named | None:
+    """The best mean among those that keep the constraints in the mean and are still in the race."""
+    settings = [k for k in view.state.entrants if view.keeps(k)]
+    if not settings:
+        return None
+    values = worths(view, settings)
+    place = max(settings, key=lambda k: values[k])
+    promised = gain(view.sample, view.case.baseline, place, view.case.hold)
+    return _Named(place, Naive(view.case.trials[place], promised, _deliver(view, place, settings)))
+
+
+def _deliver(view: View, setting: int, settings: Sequence[int]) -> Gain:
+    """On held-out prompts where there are any with both; else cross-fitted."""
+    case = view.case
+    if setting == case.baseline:
+        return ITSELF
+    if case.checking:
+        held = case.sample(case.goal.aim, case.checking)
+        found = gain(held, case.baseline, setting, case.hold)
+        if found.units >= MIN_UNITS:
+            return found
+    return cross_fit(view.sample, case.baseline, settings, case.better, case.hold)
+
+
+def _promise(view: View, recommended: int | None, against: Mapping[int, Against]) -> tuple[Gain, Gain]:
+    """What is said of the recommended setting, and what it delivers where it was not chosen."""
+    if recommended is None:
+        nothing = Gain(None, None, None, 0, "not measured", "nothing is recommended")
+        return nothing, nothing
+    if recommended == view.case.baseline:
+        return ITSELF, ITSELF
+    said = against[recommended]
+    promised = Gain(said.difference, said.low, said.high, view.sample.units, "not measured")
+    return promised, _deliver(view, recommended, view.set)
+
+
+def _stability(view: View) -> tuple[int, int]:
+    settings = [k for k in view.state.entrants if view.keeps(k)]
+    if len(settings) < 2:
+        return 0, 0
+    better, hold = view.case.better, view.case.hold
+    return leave_one_out(view.sample, settings, lambda means: int(np.argmax(worth(means, better, hold))))
+
+
+def _notes(view: View) -> list[str]:
+    """What a careful reader asks next."""
+    case = view.case
+    notes = []
+    counts = {
+        trial.label: int(((case.readings.trial == k) & np.isin(case.readings.prompt, case.choosing)).sum())
+        for k, trial in enumerate(case.trials)
+        if k in view.state.entrants and not trial.params.greedy
+    }
+    if len(set(counts.values())) > 1:
+        least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        notes.append(f"unequal budgets: {counts[most]} texts of {most}, {counts[least]} of {least}")
+    if view.aside:
+        notes.append(f"set aside: {'; '.join(f'{case.trials[k].label} ({why})' for k, why in view.aside.items())}")
+    if case.study.fingerprint.provenance.get("replay") == "unverified":
+        notes.append("on this device a text's last bits may depend on the batch it was drawn in")
+    return notes

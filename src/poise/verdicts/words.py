@@ -1,0 +1,243 @@
+"""A verdict in plain words, the same on terminal, page and notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from poise.holdouts import Gain
+from poise.numerals import count, difference, figure, interval
+from poise.records import Trial
+from poise.tables import Table, whole_html, whole_text
+from poise.verdicts.verdict import Contender, Kept, More, Verdict, VerdictsBase
+
+SHOWN = 12  # settings that a sentence names
+NOT_QUALITY = "No automatic metric measures how good a text is: it speaks of the metric and of nothing else."
+_SENSE = {"raise": "raise", "lower": "lower", "hold": "bring"}
+
+
+class Verdicts(VerdictsBase):
+    """Verdicts by use case; print them, or let a notebook show them."""
+
+    def __str__(self) -> str:
+        parts = []
+        for v in self:
+            parts += [
+                "\n".join([f"{v.use_case}: {headline(v)}", *(f"  {s}" for s in sentences(v)[1:])]),
+                table(v).text(),
+            ]
+        return "\n\n".join(filter(None, [whole_text(self.notes, []), *parts]))
+
+    def __repr__(self) -> str:
+        return f"<{count(len(self), 'verdict')}>"
+
+    def _repr_html_(self) -> str:
+        found = []
+        for v in self:
+            found.append(Table(f"{v.use_case}: {headline(v)}", (), [], sentences(v)[1:]).html())
+            found.append(table(v).html())
+        return whole_html(self.notes, []) + "".join(found)
+
+
+def headline(v: Verdict) -> str:
+    """What to do, in one sentence.
+
+    Args:
+        v: the verdict.
+
+    Returns:
+        The sentence.
+    """
+    base, goal = called(v.baseline), _goal(v)
+    if v.status == "not enough":
+        return f"Nothing can be concluded yet: {v.delivered.note}."
+    if v.status == "constraints":
+        return f"No setting keeps {' and '.join(map(str, v.goal.constraints))}. {_closest(v)}"
+    assert v.recommended is not None, "every other status recommends"
+    chosen = called(v.recommended)
+    if v.status == "better":
+        return f"Use {chosen}: it was shown to {goal} over {base}, by {_amount(v, v.promised)}."
+    if v.status == "undecided":
+        return (
+            f"Use {chosen}, the simplest setting that may be the best: {base} is not among them, but none of them "
+            f"alone was shown to {goal} over it."
+        )
+    if v.stopped.startswith("all"):
+        small = difference(v.goal.matters or 0.0, v.unit).lstrip("+")
+        return f"Keep {base}: it makes no difference that matters. All settings left are within {small}."
+    if len(v.best_set) == len(v.contenders):
+        return f"Keep {base}: no detectable difference between {count(len(v.contenders), 'setting')}. {_least(v)}"
+    return f"Keep {base}: no setting was shown to {goal} over it. {_least(v)}"
+
+
+def sentences(v: Verdict) -> list[str]:
+    """The headline and what stands behind it, most important first.
+
+    Args:
+        v: the verdict.
+
+    Returns:
+        Sentences.
+    """
+    if v.status == "not enough":
+        return [headline(v), *(f"{n[0].upper()}{n[1:]}." for n in v.notes if n != v.delivered.note)]
+    said = [headline(v), *_delivered(v), *_set(v), *_naive(v), *_kept(v), *_more(v), *_effects(v), *_front(v)]
+    stays, of = v.stable
+    if of:
+        said.append(f"With one prompt left out, the best mean stays the best {stays} of {of} times.")
+    if len(v.looks) > 1 or v.stopped:
+        ended = f", then stopped: {v.stopped}" if v.stopped else ""
+        said.append(
+            f"Looked after {', '.join(map(str, v.looks))} prompts{ended}. The error was spent across the looks."
+        )
+    said += [f"{n[0].upper()}{n[1:]}." for n in v.notes]
+    return [*said, f"{scope(v)} {NOT_QUALITY}"]
+
+
+def table(v: Verdict) -> Table:
+    """Every setting: its mean, its difference to the baseline, whether it may be the best."""
+    bounds = [str(k.constraint) for k in v.contenders[0].kept] if v.contenders else []
+    fronts = ["front"] if any(c.front is not None for c in v.contenders) else []
+    moved = "to the target" if v.goal.aim.sense == "hold" else f"to {called(v.baseline)}"
+    head = ("settings", f" {v.metric}", f" difference {moved}", " simultaneous interval", "may be best", *bounds,
+            *(f" {f}" for f in fronts), "")  # fmt: skip
+    rows = [_row(v, c, bool(fronts)) for c in v.contenders]
+    units = count(v.units, "prompt") if v.scope == "use_case" else count(v.units, "draw")
+    return Table(f"{v.use_case}: {v.goal}; {units} chose", head, rows)
+
+
+def called(trial: Trial) -> str:
+    """A setting's name, with its settings where they say more."""
+    return f"{trial.label} ({', '.join(trial.names)})" if trial.names else trial.label
+
+
+def scope(v: Verdict) -> str:
+    """What the verdict speaks of."""
+    if v.scope == "prompt":
+        return "It is for these prompts only: fewer than 8 say nothing of others."
+    return f"It speaks of prompts like these {v.units}."
+
+
+def _goal(v: Verdict) -> str:
+    aim = v.goal.aim
+    if aim.sense != "hold":
+        return f"{aim.sense} {aim.metric}"
+    return f"bring {aim.metric} nearer to {'the reference' if isinstance(aim.target, str) else f'{aim.target:g}'}"
+
+
+def _amount(v: Verdict, g: Gain) -> str:
+    if g.difference is None:
+        return "an unknown amount"
+    ends = interval(g.low, g.high, v.unit, of_difference=True)
+    return f"{difference(g.difference, v.unit)}{f' {ends}' if ends else ''}"
+
+
+def _least(v: Verdict) -> str:
+    if v.smallest_detectable is None:
+        return "What could have been seen cannot be told: nothing varied."
+    return f"The smallest difference we could have seen is {difference(v.smallest_detectable, v.unit).lstrip('+')}."
+
+
+def _delivered(v: Verdict) -> list[str]:
+    if v.recommended is None or v.delivered.how == "by definition":
+        return []
+    promised = "" if v.promised.difference is None else f"Promised {difference(v.promised.difference, v.unit)}; "
+    return [f"{promised}delivered {_amount(v, v.delivered)} {_where(v.delivered)}."]
+
+
+def _where(g: Gain) -> str:
+    note = f" ({g.note})" if g.note else ""
+    if g.how == "held out":
+        return f"on {count(g.units, 'prompt')} that did not choose it{note}"
+    return f"when each part of the {g.units} is judged by what the others choose (cross-fitted){note}"
+
+
+def _set(v: Verdict) -> list[str]:
+    best = v.best_set
+    if len(best) < 2:
+        return []
+    named = [called(t) for t in best[:SHOWN]] + ([f"{len(best) - SHOWN} more"] if len(best) > SHOWN else [])
+    return [f"May be the best, {len(best)} of {len(v.contenders)}: {'; '.join(named)}."]
+
+
+def _naive(v: Verdict) -> list[str]:
+    naive = v.naive
+    if naive is None or naive.promised.difference is None or naive.trial == v.recommended:
+        return []
+    if naive.trial.params == v.baseline.params:
+        return ["The best mean is the baseline's."]
+    return [
+        f"The best mean is {called(naive.trial)}: printing it would promise {_amount(v, naive.promised)}; "
+        f"it delivered {_amount(v, naive.delivered)} {_where(naive.delivered)}."
+    ]
+
+
+def _kept(v: Verdict) -> list[str]:
+    if v.recommended is None:
+        return []
+    return [f"{k.constraint}: {_standing(k)}." for k in v.of(v.recommended).kept]
+
+
+def _standing(k: Kept) -> str:
+    if k.mean is None:
+        return "no data"
+    ends = f" [{k.low:.3g}, {k.high:.3g}]" if k.low is not None and k.high is not None else ""
+    return f"{k.status}, {k.mean:.3g}{ends}" + (
+        "; more prompts would show whether it is kept" if k.status == "kept in the mean" else ""
+    )
+
+
+def _more(v: Verdict) -> list[str]:
+    if v.more is None or v.stopped or v.status == "better":
+        return []
+    size = difference(v.more.difference, v.unit).lstrip("+")
+    if v.more.prompts == 0:
+        return [f"These prompts are enough to see a difference of {size} 4 times in 5."]
+    return [f"To see a difference of {size} 4 times in 5, add about {_prompts(v.more)}."]
+
+
+def _prompts(m: More) -> str:
+    now = f"{count(m.prompts, 'prompt')} at {count(m.draws, 'draw')} each"
+    if m.prompts_at_double is None or m.prompts_at_double >= m.prompts:
+        return now
+    return f"{now}, or {count(m.prompts_at_double, 'prompt')} at {m.draws * 2}"
+
+
+def _effects(v: Verdict) -> list[str]:
+    if not v.effects:
+        return []
+    shown = [
+        f"{e.parameter} {figure(e.share, 'share')}" + (f" {ends}" if (ends := interval(e.low, e.high, "share")) else "")
+        for e in v.effects
+    ]
+    return [f"Of the variation between settings: {', '.join(shown)}."]
+
+
+def _front(v: Verdict) -> list[str]:
+    found = sorted((c for c in v.contenders if c.front is not None), key=lambda c: -(c.front or 0.0))
+    if not found or v.goal.also is None:
+        return []
+    named = ", ".join(f"{called(c.trial)} {c.front:.0%}" for c in found[:6])
+    return [f"Not beaten in both {v.metric} and {v.goal.also.metric} (probability): {named}."]
+
+
+def _closest(v: Verdict) -> str:
+    found: list[tuple[float, Contender, Kept]] = []
+    for c in v.contenders:
+        broken = [k for k in c.kept if not k.in_the_mean and k.mean is not None]
+        sizes = [(-k.constraint.margin(k.mean or 0.0) / (abs(k.constraint.bound) or 1.0), k) for k in broken]
+        if sizes:
+            size, kept = max(sizes, key=lambda pair: pair[0])
+            found.append((size, c, kept))
+    if not found:
+        return "None of them has data on it."
+    _, c, kept = min(found, key=lambda entry: entry[0])
+    return f"Closest is {called(c.trial)}, with {kept.constraint.metric} at {kept.mean:.3g}."
+
+
+def _row(v: Verdict, c: Contender, fronts: bool) -> Sequence[str]:
+    base = c.trial.params == v.baseline.params
+    moved = "baseline" if base else "–" if c.difference is None else difference(c.difference, v.unit)
+    ends = "" if base else interval(c.low, c.high, v.unit, of_difference=True) or "–"
+    kept = [f"{figure(k.mean, '') if k.mean is not None else '–'} {k.status}" for k in c.kept]
+    chance = [f"{c.front:.0%}" if c.front is not None else "–"] if fronts else []
+    return [called(c.trial), figure(c.mean, v.unit), moved, ends, "yes" if c.in_set else "no", *kept, *chance, c.out]
