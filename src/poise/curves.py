@@ -20,7 +20,7 @@ from poise.metrics.units import Scope
 from poise.params import PARAMETERS
 from poise.pieces import Dial, check_place, merged
 from poise.records import Completion, Prompt
-from poise.scores import score
+from poise.scores import continuation, score
 from poise.sessions import Engine
 from poise.spans import Span, closed
 from poise.stats import Bounds, mean_interval
@@ -229,15 +229,8 @@ def human_nll(engine: Engine, dials: Sequence[Dial]) -> dict[Prompt, float]:
         ModelError, PromptError: see `score`.
     """
     limits = {d.prompt: d.request.max_tokens for d in dials if d.prompt.reference}
-    scored = {p: score(engine, p, _continuation(p)).logprobs[:n] for p, n in limits.items()}
+    scored = {p: score(engine, p, continuation(p)).logprobs[:n] for p, n in limits.items()}
     return {p: -float(np.mean(chances)) for p, chances in scored.items()}
-
-
-def _continuation(prompt: Prompt) -> str:
-    """The reference as it would go on: after a plain text, apart from its last word."""
-    said = prompt.reference or ""
-    apart = prompt.chat or said[:1].isspace() or prompt.shown[-1:].isspace()
-    return said if apart else f" {said}"
 
 
 def distinct_texts(dials: Sequence[Dial]) -> Curve:

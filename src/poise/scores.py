@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from poise.errors import ModelError, PromptError
+from poise.errors import EngineError, ModelError, PromptError
 from poise.records import Prompt
 from poise.sessions import Engine, LogitsEngine
 
@@ -51,6 +51,7 @@ def score(engine: Engine, prompt: str | Prompt, text: str) -> Score:
     Raises:
         ModelError: the engine draws by itself and gives no probabilities of given text.
         PromptError: an empty text, or one longer than the model's context.
+        EngineError: probabilities that are no numbers.
 
     >>> from poise.engines import load
     >>> len(score(load("fake"), "the ship", " sailed on.").logprobs)
@@ -58,12 +59,32 @@ def score(engine: Engine, prompt: str | Prompt, text: str) -> Score:
     """
     if not isinstance(engine, LogitsEngine):
         raise ModelError(
-            "Text is scored by an engine that gives logits", repr(engine.name), "Load it with hf: or gguf:"
-        )
+            "Text is scored by an engine that gives logits", repr(getattr(engine, "name", engine)),
+            "Load it with hf: or gguf:",
+        )  # fmt: skip
     asked = Prompt(text=prompt) if isinstance(prompt, str) else prompt
     if not text:
         raise PromptError("A text to score has at least one token", "an empty one", "Give it some text")
     ids, logprobs = engine.score(asked, text)
     if not ids:
         raise PromptError("A text to score has at least one token", repr(text), "Give it other text")
+    if any(math.isnan(x) for x in logprobs):
+        raise EngineError("Log-probabilities are numbers", "NaN", "Load the model with another --dtype, or check it")
     return Score(asked, text, tuple(ids), tuple(float(x) for x in logprobs))
+
+
+def continuation(prompt: Prompt) -> str:
+    """A prompt's reference as it would go on: after a plain text, apart from its last word.
+
+    Args:
+        prompt: with a reference.
+
+    Returns:
+        The text to score after it; of a chat the reference as it is.
+
+    >>> continuation(Prompt("the ship", reference="sailed on."))
+    ' sailed on.'
+    """
+    said = prompt.reference or ""
+    apart = prompt.chat or said[:1].isspace() or prompt.shown[-1:].isspace()
+    return said if apart else f" {said}"

@@ -20,6 +20,7 @@ from poise.ledger import SweepSummary
 from poise.metrics import find_metrics
 from poise.params import SamplingParams
 from poise.records import Completion, Prompt, Request, Trial
+from poise.references import check_references, score_references
 from poise.sessions import Engine, Tally
 from poise.study import Study
 from poise.usecases import UseCase
@@ -225,6 +226,8 @@ def _draw(engine: Engine, study: Study, ready: _Prepared, progress: Progress | N
         warnings.warn(note, stacklevel=3)
     for use_case, goal in ready.goals.items():
         study.keep_goal(use_case, goal)
+        if goal is not None and goal.needs_reference:
+            score_references(engine, study, use_case)
     for trial in ready.trials:
         for name in trial.names:
             study.name_trial(trial.params, name)
@@ -319,6 +322,8 @@ def _prepare(
     for case in cases:
         if case.goal is not None:
             find_metrics(case.goal.metrics)
+            if case.goal.needs_reference:
+                check_references(engine, case)
     goals = {case.name: case.goal for case in cases}
     return _Prepared(asked, trials, options, list(distinct.values()), everything, frozenset(named), notes, goals)
 
