@@ -63,6 +63,18 @@ class Dossier(Ledger):
         if goal is not None or self.noted("goal", use_case):
             self.note("goal", use_case, {} if goal is None else goal.record())
 
+    def _count_gaps(self, use_case: str) -> int:
+        """In rounds, settings that were dropped are not asked the later prompts."""
+        said = self.noted("rounds", use_case)
+        if not said:
+            return super()._count_gaps(use_case)
+        counts = {p.label: self.count(use_case, p) for _, p in self._settings()}
+        expected = {
+            label: (n + len(said["checking"]) * (label in said["checked"])) * said["draws"]
+            for label, n in said["asked"].items()
+        }
+        return sum(max(0, n - counts.get(label, 0)) for label, n in expected.items())
+
     def _newest(self, kind: Kind, key: str) -> str | None:
         if not self._has_notes():
             return None

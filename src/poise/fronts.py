@@ -16,12 +16,12 @@ class Member(NamedTuple):
     """A setting's place in the trade-off of two metrics.
 
     Args:
-        index: its position.
+        place: its position.
         on_front: whether no other setting has better means in both.
         probability: that this holds for prompts like these.
     """
 
-    index: int
+    place: int
     on_front: bool
     probability: float
 

@@ -137,17 +137,20 @@ def by_prompt(readings: Readings, metric: str) -> Matrix:
         return np.asarray(np.where(counts > 0, sums / counts, np.nan)).reshape(readings.prompts, -1)
 
 
-def usable(sample: Sample, settings: Sequence[int]) -> list[int]:
+def usable(sample: Sample, settings: Sequence[int], units: int | None = None) -> list[int]:
     """The settings that have values for at least half of the units that any has values for.
 
     Args:
         sample: of a metric.
         settings: positions.
+        units: look at the first so many rows of the one stratum; None for all.
 
     Returns:
         Those that are not set aside: one that lacks values would take its prompts from all others.
     """
-    counts = np.sum([np.isfinite(s).sum(axis=0) for s in sample.strata], axis=0)
+    counts = np.sum(
+        [np.isfinite(s[:units] if len(sample.strata) == 1 else s).sum(axis=0) for s in sample.strata], axis=0
+    )
     most = max((int(counts[k]) for k in settings), default=0)
     return [k for k in settings if counts[k] > 0 and counts[k] >= MIN_SHARE * most]
 
@@ -177,7 +180,7 @@ def _target(study: Study, readings: Readings, aim: Aim) -> Matrix:
         raise MetricError(
             "A metric held near a reference has a value for one text", metric.name, "Hold it near a number"
         )
-    found = np.asarray(reference_values(study, readings, metric))
+    found = np.asarray(reference_values(study, readings.use_case, metric, readings.context))
     if not np.isfinite(found).any():
         raise UseCaseError(
             f"To hold {metric.name} near the reference, prompts need reference texts", "none that was scored",

@@ -119,28 +119,20 @@ def open_case(study: Study, use_case: str, goal: Goal, holdout: bool) -> Case:
     said = study.noted("rounds", use_case)
     everyone = tuple(range(len(readings.trials)))
     if not said:
-        choosing, checking = hold_out(readings.inputs) if holdout else (list(range(readings.prompts)), [])
-        return Case(
-            study,
-            use_case,
-            goal,
-            readings,
-            baseline,
-            tuple(choosing),
-            tuple(checking),
-            (len(choosing),),
-            None,
-            everyone,
-        )
-    number = {repr(list(ids)): i for i, ids in enumerate(readings.inputs)}
-    known = [number[repr(ids)] for ids in said["choosing"] if repr(ids) in number]
-    checking = [number[repr(ids)] for ids in said["checking"] if repr(ids) in number]
+        chooses, checks = hold_out(readings.inputs) if holdout else (list(range(readings.prompts)), [])
+        sides = (tuple(chooses), tuple(checks))
+        return Case(study, use_case, goal, readings, baseline, *sides, (len(chooses),), None, everyone)
+    number = {ids: i for i, ids in enumerate(readings.inputs)}
+    seen = int(said["seen"])
+    known, checking = (
+        tuple(number[tuple(ids)] for ids in said[side] if tuple(ids) in number) for side in ("choosing", "checking")
+    )
     labels = {t.label: i for i, t in enumerate(readings.trials)}
     raced = tuple(labels[name] for name in said["settings"] if name in labels)
-    return Case(
-        study, use_case, goal, readings, baseline, tuple(known), tuple(checking), tuple(said["sizes"]),
-        int(said["seen"]), raced,
-    )  # fmt: skip
+    if goal.record() != said["goal"]:  # drawn for another goal: what its looks dropped says nothing here
+        return Case(study, use_case, goal, readings, baseline, known[:seen], checking, (seen,), None, everyone)
+    sizes = tuple(said["sizes"])
+    return Case(study, use_case, goal, readings, baseline, known[:seen], checking, sizes, seen, raced)
 
 
 def sizes_of(prompts: int) -> tuple[int, ...]:
@@ -150,7 +142,7 @@ def sizes_of(prompts: int) -> tuple[int, ...]:
 
 def candidates(case: Case, sample: Sample) -> tuple[list[int], dict[int, str]]:
     """The settings that can be compared, and why others cannot."""
-    able = usable(sample, case.raced)
+    able = usable(sample, case.raced, None if case.seen is None else case.sizes[0])  # all were asked the first round
     lacking = METRICS[case.goal.aim.metric].absent
     return able, {k: f"too few values of {case.goal.aim.metric}: {lacking}" for k in case.raced if k not in able}
 

@@ -150,7 +150,7 @@ def _fronts(view: View) -> dict[int, float]:
         return {}
     senses = (_sense(view.case.goal.aim), _sense(also))
     members = front(first_values[whole], second_values[whole], senses)
-    return {settings[m.index]: m.probability for m in members}
+    return {settings[m.place]: m.probability for m in members}
 
 
 def _sense(aim: Aim) -> int:
