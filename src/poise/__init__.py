@@ -17,6 +17,7 @@ _WHERE = {
     "Dial": "poise.pieces",
     "Dials": "poise.pieces",
     "ENGINES": "poise.engines",
+    "Goal": "poise.goals",
     "METRICS": "poise.metrics",
     "Measurement": "poise.measurements",
     "Measurements": "poise.measurements",
@@ -27,6 +28,8 @@ _WHERE = {
     "Score": "poise.scores",
     "Study": "poise.study",
     "UseCase": "poise.usecases",
+    "Verdict": "poise.verdicts",
+    "Verdicts": "poise.verdicts",
     "Why": "poise.whys",
     "built_in_names": "poise.usecases",
     "chart": "poise.reports.charts",
@@ -34,6 +37,7 @@ _WHERE = {
     "compare": "poise.comparisons",
     "curve": "poise.curves",
     "curve_chart": "poise.reports.charts",
+    "decide": "poise.verdicts",
     "dial": "poise.dials",
     "dial_report": "poise.reports.dialpage",
     "distinct_texts": "poise.curves",
@@ -47,9 +51,12 @@ _WHERE = {
     "measure": "poise.measurements",
     "plan": "poise.sweeps",
     "plan_dial": "poise.dials",
+    "plan_rounds": "poise.verdicts",
+    "read_goal": "poise.goals",
     "report": "poise.reports",
     "score": "poise.scores",
     "sweep": "poise.sweeps",
+    "sweep_until_decided": "poise.verdicts",
     "template_text": "poise.usecases",
     "why": "poise.whys",
 }
@@ -68,6 +75,8 @@ if TYPE_CHECKING:
     from poise.engines import ENGINES as ENGINES
     from poise.engines import load as load
     from poise.errors import PoiseError as PoiseError
+    from poise.goals import Goal as Goal
+    from poise.goals import read_goal as read_goal
     from poise.measurements import Measurement as Measurement
     from poise.measurements import Measurements as Measurements
     from poise.measurements import measure as measure
@@ -95,6 +104,11 @@ if TYPE_CHECKING:
     from poise.usecases import built_in_names as built_in_names
     from poise.usecases import load_use_case as load_use_case
     from poise.usecases import template_text as template_text
+    from poise.verdicts import Verdict as Verdict
+    from poise.verdicts import Verdicts as Verdicts
+    from poise.verdicts import decide as decide
+    from poise.verdicts import plan_rounds as plan_rounds
+    from poise.verdicts import sweep_until_decided as sweep_until_decided
     from poise.whys import Why as Why
     from poise.whys import why as why
 

@@ -14,6 +14,7 @@ import poise
 from poise.cli.explaining import check_nothing_kept, completion_record, said_of, show_whys, whole_plan
 from poise.cli.flags import MAX_TOKENS, Drawing, Subject, command, draws_of, law_of, with_drawing_flags
 from poise.cli.progress import Meter
+from poise.cli.racing import sweep_in_rounds
 from poise.cli.schemas import Generated, PlanRecord, Swept, TrialRecord
 from poise.cli.terminal import clip, counted, quoted, show, show_heading, show_json, tell, wrapped
 from poise.errors import ParameterError, UsageError
@@ -35,6 +36,10 @@ Model = Annotated[str, typer.Argument(help="smollm2, hf:NAME_OR_DIR, gguf:FILE o
 OnePrompt = Annotated[str, typer.Argument(help="What to continue or answer.")]
 MaybePrompt = Annotated[str | None, typer.Argument(help="What to continue or answer; or use -f.")]
 Files = Annotated[list[str], typer.Option("--file", "-f", help="A use case: YAML file or built-in name. Repeatable.")]
+UntilDecided = Annotated[
+    bool,
+    typer.Option("--until-decided", help="Draw in rounds of prompts, drop what is worse, stop when it is settled."),
+]
 NoBaselines = Annotated[bool, typer.Option("--no-baselines", help="Leave out greedy, engine-default and vendor.")]
 
 
@@ -79,6 +84,7 @@ def sweep(
     prompt: MaybePrompt = None,
     files: Files = [],  # noqa: B006  Typer copies it
     no_baselines: NoBaselines = False,
+    until_decided: UntilDecided = False,
 ) -> None:
     """Draw prompts under several settings and keep every text.
 
@@ -87,13 +93,20 @@ def sweep(
     if (prompt is None) == (not files):
         given = "both" if files else "neither"
         raise UsageError("A sweep takes a prompt or use cases (-f)", given, 'For example: poise sweep smollm2 "Hello"')
+    if until_decided and not files:
+        raise UsageError("--until-decided draws use cases with a goal", "a prompt", "Name one with -f")
     settings = poise.grid(dialect=asked.dialect, **asked.values)
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
     engine = load(model, asked)
     count = sum(len(item.prompts) if isinstance(item, poise.UseCase) else 1 for item in prompts)
     options = options_of(asked, CASE_DRAWS if count >= 8 else SWEEP_DRAWS)
-    plan = poise.plan(engine, prompts, settings, study=asked.study, baselines=not no_baselines, **options)
     again = [*(["--no-baselines"] if no_baselines else []), *draws_of(asked)]
+    if until_decided:
+        cases = [item for item in prompts if isinstance(item, poise.UseCase)]
+        anew = command("sweep", Subject(model, prompt, files), asked, law_of(asked), ["--until-decided", *again])
+        sweep_in_rounds(engine, cases, settings, asked, options, baselines=not no_baselines, again=anew)
+        return
+    plan = poise.plan(engine, prompts, settings, study=asked.study, baselines=not no_baselines, **options)
     if announced(plan, asked, command("sweep", Subject(model, prompt, files), asked, law_of(asked), again)):
         return
     with drawn(engine, prompts, settings, plan, options, baselines=not no_baselines) as study:

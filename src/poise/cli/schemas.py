@@ -276,6 +276,20 @@ class PlanRecord(Record):
     notes: list[str] = Field(description="what the reader should know")
 
 
+class RoundsRecord(Record):
+    """`poise sweep --until-decided --dry-run --json`: lists are by use case."""
+
+    study: str = _STUDY
+    use_cases: list[str]
+    looks: list[list[int]] = Field(description="prompts seen at each planned look")
+    held_out: list[int] = Field(description="prompts that do not choose")
+    settings: list[ParamsRecord] = Field(description="baselines included")
+    draws: int = Field(description="texts per prompt and setting")
+    seed: int
+    most: list[int] = Field(description="completions at most")
+    fixed: list[int] = Field(description="completions of all prompts under all settings")
+
+
 class ClaimRecord(Record):
     """A claim of the article and what was measured."""
 
@@ -313,5 +327,6 @@ DOCUMENTS: dict[str, type[Record]] = {
     "usecase new": UseCaseRecord,
     "generate --dry-run": PlanRecord,
     "sweep --dry-run": PlanRecord,
+    "sweep --until-decided --dry-run": RoundsRecord,
     "dial --dry-run": DialPlanRecord,
 }

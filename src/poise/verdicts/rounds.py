@@ -14,6 +14,7 @@ from poise.codec import canonical
 from poise.database import is_blank
 from poise.errors import UsageError, UseCaseError
 from poise.goals import Goal
+from poise.ledger import SweepSummary
 from poise.metrics import find_metrics
 from poise.params import SamplingParams
 from poise.records import Trial
@@ -193,11 +194,20 @@ class _Meter:
 
     def __init__(self, most: int, progress: Progress | None) -> None:
         self.most, self.done, self._now, self._told = most, 0, 0, progress
+        self.summary = SweepSummary(0, 0, 0, 0, 0.0)
 
     def __call__(self, done: int, total: int, tally: Tally) -> None:
         self._now = done
         if self._told is not None:
             self._told(self.done + done, max(self.most, self.done + total), tally)
+
+    def add(self, summary: SweepSummary | None) -> None:
+        """Add what one draw cost."""
+        if summary is not None:
+            a, b = self.summary, summary
+            self.summary = SweepSummary(
+                a.drawn + b.drawn, a.reused + b.reused, a.rows + b.rows, a.tokens + b.tokens, a.seconds + b.seconds
+            )
 
     def close_round(self, left: int) -> None:
         """A round is over; at most `left` texts can still come."""
@@ -222,6 +232,7 @@ def _run(engine: Engine, plan: Rounds, study: Study, meter: _Meter, draw: DrawOp
             break
     if plan.held_out:
         _check(engine, plan, study, asked, meter, draw)
+    study.log_sweep(meter.summary)
 
 
 def _look(study: Study, plan: Rounds) -> tuple[list[Trial], bool]:
@@ -262,6 +273,7 @@ def _draw(
     prompts = [case.prompts[i] for i in places]
     settings = [t.params for t in trials]
     sweep(engine, prompts, settings, study=study, baselines=False, progress=meter, **limits)
+    meter.add(study.last_sweep)
     for trial in plan.trials:
         for name in trial.names:
             study.name_trial(trial.params, name)
