@@ -45,6 +45,13 @@ class Dossier(Ledger):
         with self._decoding():
             return {key: json.loads(record) for key, record in rows}
 
+    def last_note(self, kind: Kind) -> int:
+        """What changes whenever a record of a kind is added; 0 where there is none."""
+        if not self._has_notes():
+            return 0
+        [(last,)] = self._db.rows("SELECT COALESCE(MAX(id), 0) FROM notes WHERE kind = ?", (kind,))
+        return int(last)
+
     def goal(self, use_case: str) -> Goal | None:
         """The goal that a use case was last drawn for; None where it has none.
 

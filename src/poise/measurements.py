@@ -11,6 +11,7 @@ import numpy as np
 
 from poise.errors import MetricError
 from poise.metrics import METRICS, find_metrics
+from poise.metrics.judged import read_panel
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 from poise.metrics.readings import Readings, read_values
 from poise.metrics.units import Scope, Units, units_of_draws, units_of_groups
@@ -24,6 +25,14 @@ SPEAKS_OF = {
     "prompt": "intervals are for these prompts only",
 }
 _CHOICES = "of more, the mean over all choices: each counts"
+# What a use case may lack that a metric needs: what it is, what was got, what to do.
+_UNMET = {
+    "answers": (
+        "prompts with answers", "without any",
+        "Give each prompt its `answer` in the use case's file, or leave the metric out",
+    ),
+    "judgements": ("texts that a judge compared", "that no judge was asked about", "`poise judge` asks one"),
+}  # fmt: skip
 BY_DEFINITION = "greedy draws the same text every time: this value is so by definition"
 
 
@@ -165,26 +174,27 @@ def choose_metrics(study: Study, use_case: str, asked: Sequence[str | Metric] | 
     Args:
         study: with completions.
         use_case: one of its use cases.
-        asked: names or metrics; None for all but those that need answers where there are none.
+        asked: names or metrics; None for all but those that need answers or judgements where there are none.
 
     Returns:
         The metrics.
 
     Raises:
-        MetricError: an unknown metric, or one that needs answers where no prompt has any.
+        MetricError: an unknown metric, or one that needs answers or judgements where there are none.
         StudyError: no such use case.
     """
-    answered = any(p.answers for p in study.prompts(use_case))
+    held = {
+        "answers": any(p.answers for p in study.prompts(use_case)),
+        "judgements": read_panel(study, use_case) is not None,
+    }
+    lacking = [need for need, there in held.items() if not there]
     if asked is None:
-        return [m for m in METRICS.values() if answered or "answers" not in m.needs]
+        return [m for m in METRICS.values() if not set(lacking) & {*m.needs}]
     chosen = find_metrics(asked)
-    blind = [m.name for m in chosen if "answers" in m.needs and not answered]
-    if blind:
-        raise MetricError(
-            f"{', '.join(blind)} needs prompts with answers",
-            f"use case {use_case!r} without any",
-            "Give each prompt its `answer` in the use case's file, or leave the metric out",
-        )
+    for need in lacking:
+        if blind := [m.name for m in chosen if need in m.needs]:
+            rule, got, step = _UNMET[need]
+            raise MetricError(f"{', '.join(blind)} needs {rule}", f"use case {use_case!r} {got}", step)
     return chosen
 
 

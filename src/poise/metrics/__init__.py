@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from poise.errors import MetricError
-from poise.metrics import correctness, diversity, lengths, likelihood, relevance, repetition
+from poise.metrics import correctness, diversity, judged, lengths, likelihood, relevance, repetition
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 
 _TOO_SHORT = "the texts are shorter than the size compared"
@@ -84,6 +84,13 @@ METRICS: Mapping[str, Metric] = {
         meaning="The share of texts that are a right answer, apart from case, white space and outer punctuation.",
         absent="the prompts have no answers", source="exact match after normalisation; empty_output stands apart",
         compute=correctness.exact_match,
+    ),
+    "judge": CompletionMetric(
+        name="judge", unit="share", direction="higher", needs=("judgements",), high=1.0,
+        meaning="How often a judge model prefers a text to the baseline's of the same draw; a tie counts half.",
+        absent="no judge was asked about all prompts of a draw, or its answers were not valid",
+        source="Zheng et al. 2023: pairwise, each pair in both orders; `poise judge` says how far to trust it",
+        compute=judged.judge,
     ),
     "empty_output": CompletionMetric(
         name="empty_output", unit="share", direction="lower", high=1.0, binary=True,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from poise.metrics.context import Context
+from poise.metrics.judged import place
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric, Need
 from poise.params import SamplingParams
 from poise.records import Completion, FinishReason, Prompt, Request
@@ -68,7 +69,7 @@ def values(metric: Metric, groups: Sequence[Group], context: Context | None = No
     Returns:
         The values, in order.
     """
-    context = Context.of(groups) if context is None else context
+    context = _context(groups) if context is None else context
     if isinstance(metric, CompletionMetric):
         return [metric.compute(c, context) for group in groups for c in group]
     assert isinstance(metric, GroupMetric), f"{metric.name} is neither a CompletionMetric nor a GroupMetric"
@@ -102,8 +103,8 @@ def check_values(metric: Metric) -> None:
 def check_repeatable(metric: Metric) -> None:
     """The same texts have the same value again, alone or among others, in any order."""
     groups = example_groups()
-    context = Context.of(groups)
-    first, again = values(metric, groups, context), values(metric, groups, Context.of(groups))
+    context = _context(groups)
+    first, again = values(metric, groups, context), values(metric, groups, _context(groups))
     assert first == again, f"{metric.name} gives {first}, then {again}"
     turned = values(metric, [list(reversed(g)) for g in reversed(groups)], context)
     for a, b in zip(first, reversed(turned), strict=True):
@@ -151,6 +152,12 @@ def check_metric(metric: Metric) -> None:
         check(metric)
 
 
+def _context(groups: Sequence[Group]) -> Context:
+    """What examples share, judgements included: of every third text that it is worse, as good, better."""
+    said = {place(c): c.request.draw % 3 / 2 for group in groups for c in group}
+    return replace(Context.of(groups), judgements=said)
+
+
 def _without(need: Need) -> tuple[list[Group], Context]:
     """Examples that lack something, and their context."""
     groups = example_groups()
@@ -164,6 +171,8 @@ def _without(need: Need) -> tuple[list[Group], Context]:
         groups = [[replace(c, text="") for c in g] for g in groups]
     elif need == "several draws":
         return [g[:1] for g in groups], Context.of(groups)
+    elif need == "judgements":
+        return groups, Context.of(groups)
     else:
         assert need == "other prompts", f"{need!r} is no need that a metric can have"
         groups = groups[:1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from poise.metrics.sizes import Lengths, Sizes, common_sizes
 from poise.metrics.vectors import WordVectors
 from poise.records import Completion, Prompt
+
+Place = tuple[tuple[int, ...], int, int, bytes]  # prompt ids, seed, draw, SHA-256 of the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,13 @@ class Context:
         sizes: what texts are cut to.
         prompts: every prompt of the use case.
         vectors: word vectors of any text.
+        judgements: what a judge said of the texts, 0 to 1; see `judged.judge`.
     """
 
     sizes: Sizes = field(default_factory=Sizes)
     prompts: tuple[Prompt, ...] = ()
     vectors: WordVectors = field(default_factory=WordVectors)
+    judgements: Mapping[Place, float] = field(default_factory=dict)
     _prompt_vectors: list[PromptVectors] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod

@@ -11,7 +11,9 @@ from poise.records import Completion
 
 Direction = Literal["lower", "higher", "neutral"]
 Level = Literal["completion", "group"]
-Need = Literal["token ids", "log-probabilities", "answers", "word vectors", "other prompts", "several draws"]
+Need = Literal[
+    "token ids", "log-probabilities", "answers", "word vectors", "other prompts", "several draws", "judgements"
+]  # fmt: skip
 EqualSize = Literal["tokens", "bytes", "texts", "tokens of texts"]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.metrics.context import Context, lengths_of
+from poise.metrics.judged import read_judgements
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 from poise.metrics.sizes import common_sizes, heard
 from poise.params import SamplingParams
@@ -104,7 +105,7 @@ def read_values(study: Study, use_case: str, metrics: Sequence[Metric], among: S
     Raises:
         StudyError: no such use case.
     """
-    trials, state = tuple(study.trials(use_case)), study.state(use_case)
+    trials, state = tuple(study.trials(use_case)), (*study.state(use_case), study.last_note("judgement"))
     held = _kept.setdefault(study, {})
     key: tuple[str, _Among] = (use_case, frozenset())
     if key not in held or held[key].state != state:
@@ -148,7 +149,7 @@ def _outline(
         draw=_codes(draw),
         tokens=np.concatenate([_codes([]), *(found.tokens for found in lengths)]),
         bytes=np.concatenate([_codes([]), *(found.bytes for found in lengths)]),
-        context=Context(sizes, tuple(study.prompts(use_case))),
+        context=Context(sizes, tuple(study.prompts(use_case)), judgements=read_judgements(study, use_case)),
         max_tokens=max_tokens,
         columns={},
         groups={},
