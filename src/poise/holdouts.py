@@ -13,7 +13,7 @@ from poise.samples import Sample
 from poise.stats import MIN_UNITS, UNBOUNDED, Bounds, difference_interval
 
 Matrix = NDArray[np.float64]
-How = Literal["held out", "cross-fitted", "by definition", "not measured"]
+How = Literal["chose it", "held out", "cross-fitted", "by definition", "not measured"]
 FOLDS = 4
 
 
@@ -24,7 +24,7 @@ class Gain(NamedTuple):
         difference: None without data.
         low, high: 95 % interval; None where there can be none.
         units: how many stand behind it.
-        how: ``held out``: on prompts that did not choose the setting; ``cross-fitted``: on each part of the units
+        how: ``chose it``: on the units that chose the setting, which flatters it; ``held out``: on prompts that did not choose the setting; ``cross-fitted``: on each part of the units
             for the setting that the other parts choose; ``by definition``: the setting is the baseline.
         note: why there is no interval or no value; empty where there is.
     """

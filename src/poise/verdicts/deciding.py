@@ -157,7 +157,7 @@ def _naive(view: View, against: Mapping[int, Against]) -> _Named | None:
         return None
     values = worths(view, settings)
     place = max(settings, key=lambda k: values[k])
-    promised = gain(view.sample, view.case.baseline, place, view.case.hold)
+    promised = gain(view.sample, view.case.baseline, place, view.case.hold, "chose it")
     return _Named(place, Naive(view.case.trials[place], promised, _deliver(view, place, settings)))
 
 
@@ -182,7 +182,7 @@ def _promise(view: View, recommended: int | None, against: Mapping[int, Against]
     if recommended == view.case.baseline:
         return ITSELF, ITSELF
     said = against[recommended]
-    promised = Gain(said.difference, said.low, said.high, view.sample.units, "not measured")
+    promised = Gain(said.difference, said.low, said.high, view.sample.units, "chose it")
     return promised, _deliver(view, recommended, view.set)
 
 

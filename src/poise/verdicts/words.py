@@ -55,7 +55,7 @@ def headline(v: Verdict) -> str:
     assert v.recommended is not None, "every other status recommends"
     chosen = called(v.recommended)
     if v.status == "better":
-        return f"Use {chosen}: it was shown to {goal} over {base}, by {_amount(v, v.promised)}."
+        return f"Use {chosen}: it was shown to {goal} over {base}, by {_amount(v, v.promised)}.{_small(v)}"
     if v.status == "undecided":
         return (
             f"Use {chosen}, the simplest setting that may be the best: {base} is not among them, but none of them "
@@ -122,6 +122,15 @@ def _goal(v: Verdict) -> str:
     if aim.sense != "hold":
         return f"{aim.sense} {aim.metric}"
     return f"bring {aim.metric} nearer to {'the reference' if isinstance(aim.target, str) else f'{aim.target:g}'}"
+
+
+def _small(v: Verdict) -> str:
+    """Said where the gain is surely smaller than what matters."""
+    matters, (low, high) = v.goal.matters, (v.promised.low, v.promised.high)
+    if matters is None or low is None or high is None or max(abs(low), abs(high)) >= matters:
+        return ""
+    least = difference(matters, v.unit).lstrip("+")
+    return f" That is less than the {least} that matter: {called(v.baseline)} does as well for your purpose."
 
 
 def _amount(v: Verdict, g: Gain) -> str:
