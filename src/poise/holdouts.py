@@ -24,8 +24,9 @@ class Gain(NamedTuple):
         difference: None without data.
         low, high: 95 % interval; None where there can be none.
         units: how many stand behind it.
-        how: ``chose it``: on the units that chose the setting, which flatters it; ``held out``: on prompts that did not choose the setting; ``cross-fitted``: on each part of the units
-            for the setting that the other parts choose; ``by definition``: the setting is the baseline.
+        how: ``chose it``: on the units that chose the setting, which flatters it; ``held out``: on prompts that did
+            not; ``cross-fitted``: on each part of the units for the setting that the other parts choose;
+            ``by definition``: the setting is the baseline.
         note: why there is no interval or no value; empty where there is.
     """
 
