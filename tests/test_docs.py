@@ -61,6 +61,15 @@ def test_every_command_in_the_docs_runs(
         assert code == 0, f"{line}\n{capsys.readouterr().err}"
 
 
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if "```pycon" in p.read_text(encoding="utf-8")], ids=lambda p: p.name
+)
+def test_the_sessions_in_the_docs_are_true(path: Path) -> None:
+    done = doctest.testfile(str(path), module_relative=False)
+    assert done.attempted > 0
+    assert done.failed == 0
+
+
 def test_the_python_in_the_docs_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
