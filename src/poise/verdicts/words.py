@@ -57,10 +57,7 @@ def headline(v: Verdict) -> str:
     if v.status == "better":
         return f"Use {chosen}: it was shown to {goal} over {base}, by {_amount(v, v.promised)}.{_small(v)}"
     if v.status == "undecided":
-        return (
-            f"Use {chosen}, the simplest setting that may be the best: {base} is not among them, but none of them "
-            f"alone was shown to {goal} over it."
-        )
+        return f"Use {chosen}, the simplest setting that may be the best{_not_base(v)}."
     if v.stopped.startswith("all"):
         small = difference(v.goal.matters or 0.0, v.unit).lstrip("+")
         return f"Keep {base}: it makes no difference that matters. All settings left are within {small}."
@@ -122,6 +119,17 @@ def _goal(v: Verdict) -> str:
     if aim.sense != "hold":
         return f"{aim.sense} {aim.metric}"
     return f"bring {aim.metric} nearer to {'the reference' if isinstance(aim.target, str) else f'{aim.target:g}'}"
+
+
+def _not_base(v: Verdict) -> str:
+    """Why the baseline is not among the best, though none of them was shown to beat it."""
+    broken = [k for k in v.of(v.baseline).kept if not k.in_the_mean]
+    base = called(v.baseline)
+    if broken:
+        shown = ", ".join(f"{k.constraint} at {k.mean:.3g}" for k in broken)
+        how = "breaks" if any(k.status == "broken" for k in broken) else "breaks, in the mean,"
+        return f": {base} {how} {shown}"
+    return f": {base} is not among them, but none of them alone was shown to {_goal(v)} over it"
 
 
 def _small(v: Verdict) -> str:
