@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from poise.metrics.sizes import Lengths, Sizes, common_sizes
 from poise.metrics.vectors import WordVectors
+from poise.params import SamplingParams
 from poise.records import Completion, Prompt
 
-Place = tuple[tuple[int, ...], int, int, bytes]  # prompt ids, seed, draw, SHA-256 of the text
+Place = tuple[SamplingParams, tuple[int, ...], int, int, bytes]  # settings, prompt ids, seed, draw, text's SHA-256
 
 
 @dataclass(frozen=True, slots=True)

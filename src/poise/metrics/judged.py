@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
@@ -88,6 +88,18 @@ class Judgement(NamedTuple):
         study.note("judgement", self.key, {**self._asdict(), "said": said[:200]})
 
 
+class _Text(NamedTuple):
+    """A completion, its value, and what was said of it; None where it is the baseline's text, and nobody asks."""
+
+    place: Place
+    value: float | None
+    judgements: Sequence[Judgement] | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.judgements is None or {j.order for j in self.judgements if j.final} == {*ORDERS}
+
+
 def judge(completion: Completion, context: Context) -> float | None:
     """Mean over orders and repeats of 1 (preferred to the baseline's text), 0.5 (a tie), 0; None where not judged."""
     return context.judgements.get(place(completion))
@@ -96,7 +108,7 @@ def judge(completion: Completion, context: Context) -> float | None:
 def place(completion: Completion) -> Place:
     """What a completion's judgement is found by in a context."""
     asked = completion.request
-    return asked.prompt_ids, asked.seed, asked.draw, hashlib.sha256(utf8(completion.text)).digest()
+    return asked.params, asked.prompt_ids, asked.seed, asked.draw, hashlib.sha256(utf8(completion.text)).digest()
 
 
 def pair_of(asked: str, text: str, other: str) -> str:
@@ -128,6 +140,7 @@ def read_judgements(study: Study, use_case: str) -> Mapping[Place, float]:
     """The values of a use case's completions, by the judge that was asked last.
 
     The draws of a trial count once all of its prompts were judged: what an interruption left is no fair sample.
+    Nor is what is left of a trial where every answer was invalid: texts equal to the baseline's.
 
     Args:
         study: with completions.
@@ -142,23 +155,27 @@ def read_judgements(study: Study, use_case: str) -> Mapping[Place, float]:
     panel = read_panel(study, use_case)
     if panel is None:
         return {}
-    pairs: dict[str, list[Judgement]] = defaultdict(list)
+    told: dict[str, list[Judgement]] = defaultdict(list)
     for judgement in read_kept(study).values():
-        pairs[judgement.pair].append(judgement)
+        told[judgement.pair].append(judgement)
     others = baseline_texts(study, use_case, panel.baseline)
-    drawn: dict[tuple[SamplingParams, int, int], list[tuple[Place, float | None]]] = defaultdict(list)
-    unfinished = set()
+    drawn: dict[SamplingParams, dict[tuple[int, int], list[_Text]]] = defaultdict(lambda: defaultdict(list))
     for c in study.completions(use_case, with_logprobs=False):
-        other = others.get((c.request.prompt_ids, c.request.seed, c.request.draw))
-        if other is None:
+        asked = c.request
+        other = others.get((asked.prompt_ids, asked.seed, asked.draw))
+        if other is not None:
+            said = told.get(pair_of(panel.asked(asked.prompt_ids), c.text, other), [])
+            text = _Text(place(c), SAME) if c.text == other else _Text(place(c), value_of(said), said)
+            drawn[asked.params][asked.seed, asked.draw].append(text)
+    values: dict[Place, float] = {}
+    for draws in drawn.values():
+        judged = [text for texts in draws.values() for text in texts if text.judgements is not None]
+        if judged and all(text.value is None for text in judged):
             continue
-        part = (c.request.params, c.request.seed, c.request.draw)
-        said = pairs.get(pair_of(panel.asked(c.request.prompt_ids), c.text, other), [])
-        if c.text != other and {j.order for j in said if j.final} != {*ORDERS}:
-            unfinished.add(part)
-        drawn[part].append((place(c), SAME if c.text == other else value_of(said)))
-    whole = [found for part, found in drawn.items() if part not in unfinished]
-    return {at: value for found in whole for at, value in found if value is not None}
+        for texts in draws.values():
+            if all(text.finished for text in texts):
+                values.update((text.place, text.value) for text in texts if text.value is not None)
+    return values
 
 
 def value_of(judgements: Iterable[Judgement]) -> float | None:

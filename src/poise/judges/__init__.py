@@ -1,0 +1,1 @@
+"""Judge models: where they are asked, and how far to trust them."""
