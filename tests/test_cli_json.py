@@ -19,6 +19,12 @@ PROMISED = {
     "compare": {
         "rows": {
             "use_case", "metric", "difference", "low", "high", "n_prompts", "scope", "p_value", "detected",
+            "smallest_detectable", "power",
+        }
+    },
+    "decide": {
+        "verdicts": {
+            "use_case", "metric", "baseline", "recommended", "best_set", "detected", "promised", "delivered",
             "smallest_detectable",
         }
     },
@@ -28,6 +34,7 @@ JSON_COMMANDS = {
     "generate": ["generate", "fake", "hello", "--max-tokens", "8"],
     "measure": ["measure"],
     "compare": ["compare", "temperature=0.3", "temperature=0.9"],
+    "decide": ["decide", "--raise", "nll"],
     "report": ["report"],
     "dump": ["dump", "-o", "texts.csv"],
     "list": ["list", "params"],

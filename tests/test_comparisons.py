@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from poise.comparisons import Comparison, Comparisons, compare
-from poise.errors import MetricError, StudyError
+from poise.errors import MetricError, StudyError, UsageError
+from poise.goals import read_goal
 from poise.measurements import measure
 from poise.params import SamplingParams
 from poise.records import Prompt, Trial
-from poise.stats import Bounds, difference_interval
+from poise.stats import Bounds, difference_interval, power
 from poise.tables import figure, interval
 from poise.trials import find_trial
 from small_studies import COLD, GREEDY, HOT, WARM, drawn, study_of
@@ -42,6 +43,52 @@ def test_paired_by_prompt(tmp_path: Path) -> None:
     assert found.low is not None
     assert found.low > 0
     assert found.smallest_detectable == pytest.approx((2.3646 + 0.8960) * np.std(b - a, ddof=1) / 8**0.5, rel=1e-3)
+
+
+def power_of(found: Comparison) -> str:
+    """What its table says about power."""
+    said = [line.strip() for line in str(Comparisons([found])).splitlines() if line.strip().startswith("Power:")]
+    return said[0] if said else ""
+
+
+def test_how_likely_a_difference_that_matters_was_found(tmp_path: Path) -> None:
+    cold, hot = [10, 20, 30, 40, 50, 60, 70, 80], [12, 23, 34, 43, 52, 63, 74, 83]
+    with study_of(tmp_path, {COLD: lengths(cold), HOT: lengths(hot)}) as study:
+        silent = one(compare(study, COLD, HOT, metrics=["length"]), "length")
+        large = one(compare(study, COLD, HOT, metrics=["length"], matters=3), "length")
+        study.keep_goal("prompt", read_goal({"raise": "length", "matters": 0.5, "baseline": "greedy"}))
+        of_goal = compare(study, COLD, HOT, metrics=["length", "nll"])
+        study.keep_goal("prompt", read_goal({"hold": "length", "near": 40, "matters": 0.5, "baseline": "greedy"}))
+        near_a_target = one(compare(study, COLD, HOT, metrics=["length"]), "length")
+    assert (silent.matters, silent.power, power_of(silent)) == (None, None, "")
+    assert (near_a_target.matters, near_a_target.power) == (None, None)  # it is no difference of means
+    apart = np.subtract(hot, cold)
+    assert large.power == power([apart.astype(float)], 3) > 0.99
+    assert "finds a true difference of 3 tokens of length. Where it is below 80%" in power_of(large)
+    small, other = of_goal
+    assert (small.matters, other.matters, other.power) == (0.5, None, None)
+    assert small.power == pytest.approx(0.366, abs=0.001)  # 1.87 standard errors of 0.27, 7 degrees of freedom
+    assert small.smallest_detectable is not None
+    assert small.smallest_detectable > 0.5, "less than 4 times in 5"
+    assert small.row()["power"] == small.power
+
+
+@pytest.mark.parametrize("matters", [0, -1, float("nan"), float("inf"), "0.1", True])
+def test_what_cannot_matter(tmp_path: Path, matters: float) -> None:
+    with (
+        study_of(tmp_path, {COLD: lengths([9]), HOT: lengths([8])}) as study,
+        pytest.raises(UsageError, match="above 0, but got"),
+    ):
+        compare(study, COLD, HOT, metrics=["length"], matters=matters)
+
+
+def test_a_difference_that_matters_has_one_unit(tmp_path: Path) -> None:
+    with study_of(tmp_path, {COLD: lengths([9]), HOT: lengths([8])}) as study:
+        shares = compare(study, COLD, HOT, metrics=["seq_rep_4", "loop_rate"], matters=0.1)
+        assert [c.matters for c in shares] == [0.1, 0.1]
+        assert [c.power for c in shares] == [None, None]
+        with pytest.raises(UsageError, match=r"in one unit, but got metrics in tokens, share\. Name one metric"):
+            compare(study, COLD, HOT, metrics=["length", "loop_rate"], matters=0.1)
 
 
 def test_turned_round(tmp_path: Path) -> None:

@@ -231,3 +231,27 @@ def test_bounds_know_their_width() -> None:
     assert UNBOUNDED.width is None
     assert Bounds(0, None).width is None
     assert Bounds(-2, 2).width == 4
+
+
+@pytest.mark.parametrize(("pairs", "effect", "said"), [(34, 0.5, 0.808), (8, 1.0, 0.681), (20, 0.3, 0.247)])
+def test_power_is_that_of_the_tables(pairs: int, effect: float, said: float) -> None:
+    """Effects in standard deviations; the numbers are those of the noncentral t distribution."""
+    values = np.arange(pairs, dtype=float)
+    matters = effect * values.std(ddof=1)
+    found = stats.power([values], matters)
+    assert found == pytest.approx(said, abs=0.001)
+    away, reach = effect * pairs**0.5, scipy.stats.t.ppf(0.975, pairs - 1)
+    law = scipy.stats.nct(pairs - 1, away)
+    assert found == pytest.approx(law.sf(reach) + law.cdf(-reach), abs=1e-6)
+
+
+@given(st.lists(numbers, min_size=8, max_size=60).filter(lambda v: len(set(v)) > 1), st.floats(1e-9, 1e9))
+def test_power_is_a_share_that_grows_with_the_difference(values: list[float], matters: float) -> None:
+    less, more = (stats.power([np.array(values)], m) for m in (matters, 2 * matters))
+    assert less is not None
+    assert more is not None
+    assert 0.05 - 1e-6 <= less <= more + 1e-9 <= 1 + 1e-6
+
+
+def test_without_spread_there_is_no_power() -> None:
+    assert stats.power([np.ones(8)], 0.1) is None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict, overload
 
 import numpy as np
 
-from poise.errors import StudyError
+from poise.errors import StudyError, UsageError
 from poise.measurements import (
     BY_DEFINITION,
     SPEAKS_OF,
@@ -25,12 +25,14 @@ from poise.metrics.units import Scope, Units, units_of_draws, units_of_groups
 from poise.params import SamplingParams
 from poise.records import Trial, params_record
 from poise.stats import (
+    POWER,
     Bounds,
     Interval,
     Strata,
     difference_interval,
     effective_units,
     mean_interval,
+    power,
     sign_flip,
     smallest_detectable,
     variance_ratio,
@@ -61,6 +63,8 @@ class ComparisonRow(TypedDict):
     comparisons: int
     detected: bool
     smallest_detectable: float | None
+    matters: float | None
+    power: float | None
     variance_ratio: float | None
     basis: str
     note: str
@@ -87,6 +91,8 @@ class Comparison:
         p_adjusted: p_value, adjusted for all metrics compared in this call.
         comparisons: how many metrics of this use case were tested in this call.
         basis: what texts were cut to, where the metric depends on their length.
+        matters: the smallest difference that matters, of the call or of the use case's goal; None where none was said.
+        power: the probability that one test of this size finds a true difference of `matters`, at the spread seen.
     """
 
     use_case: str
@@ -108,6 +114,8 @@ class Comparison:
     p_adjusted: float | None = None
     comparisons: int = 0
     basis: str = ""
+    matters: float | None = None
+    power: float | None = None
 
     def row(self) -> ComparisonRow:
         """It as plain data."""
@@ -116,8 +124,8 @@ class Comparison:
             b=params_record(self.b.params), difference=self.difference, low=self.low, high=self.high,
             n_prompts=self.n_prompts, n_pairs=self.n_pairs, scope=self.scope, p_value=self.p_value,
             p_adjusted=self.p_adjusted, comparisons=self.comparisons, detected=self.detected,
-            smallest_detectable=self.smallest_detectable, variance_ratio=self.variance_ratio, basis=self.basis,
-            note=self.note,
+            smallest_detectable=self.smallest_detectable, matters=self.matters, power=self.power,
+            variance_ratio=self.variance_ratio, basis=self.basis, note=self.note,
         )  # fmt: skip
 
 
@@ -168,6 +176,7 @@ def compare(
     *,
     metrics: Sequence[str | Metric] | None = None,
     use_case: str | None = None,
+    matters: float | None = None,
 ) -> Comparisons:
     """Compare two trials, prompt by prompt and draw by draw: is the difference really there?
 
@@ -180,6 +189,8 @@ def compare(
         a, b: a trial as its settings are written (``temperature=0.3``), a name (``greedy``), or settings.
         metrics: names, or metrics of your own; None for all that the prompts allow.
         use_case: one of the study's; None for all that hold both trials.
+        matters: the smallest difference that matters, above 0, in the one unit of the metrics: each comparison then
+            says how likely it would have been found. None for what the goal of a use case says.
 
     Returns:
         A Sequence that prints as a table.
@@ -187,6 +198,7 @@ def compare(
     Raises:
         StudyError: no such trial or use case, or a and b are the same.
         MetricError: an unknown metric, or one that needs answers where no prompt has any.
+        UsageError: `matters` is no difference, or the metrics have several units.
 
     Source: see `poise.stats`.
     """
@@ -197,7 +209,8 @@ def compare(
     notes = [f"{case}: nothing was drawn under {' and '.join(labels)}" for case, labels in absent.items() if labels]
     for case in (c for c in cases if not absent[c]):
         chosen = choose_metrics(study, case, metrics)
-        found += _compare(read_values(study, case, chosen, (first, second)), chosen, first, second)
+        wanted = _matters(study, case, chosen, matters)
+        found += _compare(read_values(study, case, chosen, (first, second)), chosen, wanted, first, second)
     if not found:
         raise StudyError("Two trials are compared within a use case", "; ".join(notes), "`poise sweep` draws both")
     return Comparisons(found, [*study.caveats(use_case), *notes])
@@ -217,14 +230,33 @@ def _absent(study: Study, use_case: str, trials: Sequence[Trial]) -> list[str]:
     return [t.label for t in trials if t.params not in held]
 
 
-def _compare(readings: Readings, metrics: Sequence[Metric], a: Trial, b: Trial) -> list[Comparison]:
+def _matters(study: Study, use_case: str, metrics: Sequence[Metric], said: float | None) -> dict[str, float]:
+    """The smallest difference that matters, by metric: the one given, else the goal's where it is one of means."""
+    if said is None:
+        goal = study.goal(use_case)
+        if goal is None or goal.matters is None or goal.aim.sense == "hold":
+            return {}
+        return {goal.aim.metric: goal.matters}
+    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said < float("inf"):
+        raise UsageError("matters is a difference in the metrics' unit, above 0", repr(said), "For example 0.02")
+    units = list(dict.fromkeys(m.unit for m in metrics))
+    if len(units) > 1:
+        raise UsageError(
+            "A difference that matters is in one unit", f"metrics in {', '.join(units)}", "Name one metric with it"
+        )
+    return {m.name: float(said) for m in metrics}
+
+
+def _compare(
+    readings: Readings, metrics: Sequence[Metric], matters: Mapping[str, float], a: Trial, b: Trial
+) -> list[Comparison]:
     """Every metric of one use case; then all tests of one scope together."""
     drafts: list[Comparison] = []
     tested: dict[Scope, list[tuple[int, dict[tuple[int, int], float]]]] = {}
     for place, metric in enumerate(metrics):
         pairs = pair(readings, metric, a, b)
         draft, units = _draft(readings, metric, pairs, a, b)
-        drafts.append(draft)
+        drafts.append(_with_power(draft, pairs, units, matters.get(metric.name)))
         if units is not None:
             tested.setdefault(units.scope, []).append((place, weighted(pairs, units)))
     total = sum(len(columns) for columns in tested.values())
@@ -243,6 +275,14 @@ def _compare(readings: Readings, metrics: Sequence[Metric], a: Trial, b: Trial) 
 def _judged(draft: Comparison, p_value: float, adjusted: float, total: int) -> Comparison:
     clear = draft.low is not None and draft.high is not None and (draft.low > 0 or draft.high < 0)
     return replace(draft, p_value=p_value, p_adjusted=adjusted, comparisons=total, detected=clear and adjusted <= LEVEL)
+
+
+def _with_power(draft: Comparison, pairs: Pairs, units: Units | None, matters: float | None) -> Comparison:
+    """How likely a difference that matters would have been found; nothing where none was said."""
+    if matters is None or units is None:
+        return replace(draft, matters=matters)
+    apart = [y - x for x, y in zip(units.strata(pairs.a), units.strata(pairs.b), strict=True)]
+    return replace(draft, matters=matters, power=power(apart, matters))
 
 
 def _draft(readings: Readings, metric: Metric, pairs: Pairs, a: Trial, b: Trial) -> tuple[Comparison, Units | None]:
@@ -288,17 +328,18 @@ def _interval(a: Strata, b: Strata, bounds: Bounds, sure: Sequence[bool]) -> Int
 
 
 def _table(name: str, found: Sequence[Comparison]) -> Table:
+    powers = [c.power for c in found] if any(c.matters is not None for c in found) else []
     head = (
         "metric", " B - A", " 95 % interval", "unit", " p", " p adjusted", "detected", " smallest detectable",
-        " pairs", " prompts", "",
+        *([" power"] if powers else []), " pairs", " prompts", "",
     )  # fmt: skip
     marks = Footnotes()
     rows = [
         [
             c.metric, figure(c.difference, sign=True), interval(c.low, c.high, sign=True), c.unit, figure(c.p_value),
             figure(c.p_adjusted), "-" if c.p_value is None else "yes" if c.detected else "no",
-            figure(c.smallest_detectable), f"{c.n_pairs:,}", f"{c.n_prompts:,}",
-            "".join(marks.mark(text) for text in (c.basis, c.note)),
+            figure(c.smallest_detectable), *(["-" if c.power is None else _percent(c.power)] if powers else []),
+            f"{c.n_pairs:,}", f"{c.n_prompts:,}", "".join(marks.mark(text) for text in (c.basis, c.note)),
         ]
         for c in found
     ]  # fmt: skip
@@ -314,9 +355,20 @@ def _said(found: Sequence[Comparison]) -> list[str]:
     if tested:
         adjusted = f"p, adjusted for the {tested} metrics tested here," if tested > 1 else "p"
         said.append(f"Detected: {adjusted} is at most {LEVEL}, and the interval excludes 0.")
+    if sizes := {(c.metric, c.matters, c.unit): None for c in found if c.power is not None and c.matters is not None}:
+        size = " or ".join(f"{matters:g} {unit} of {metric}" for metric, matters, unit in sizes)
+        said.append(
+            f"Power: how likely one test of this size, at the spread seen, finds a true difference of {size}. "
+            f"Where it is below {POWER:.0%}, to have found nothing says little."
+        )
     if ratios:
         around = " to ".join(dict.fromkeys(f"{r:.2f}" for r in (min(ratios), max(ratios))))
         said.append(
             f"Shared noise: the variance of a difference within a prompt was {around} times that of unrelated draws."
         )
     return said
+
+
+def _percent(share: float) -> str:
+    """A probability; one that is not certain is not shown as certain."""
+    return "> 99%" if share > 0.99 else f"{share:.0%}"

@@ -254,6 +254,29 @@ def smallest_detectable(differences: Strata) -> float | None:
     return float((t_quantile(1 - _TAIL, freedom) + t_quantile(POWER, freedom)) * variance**0.5)
 
 
+def power(differences: Strata, matters: float) -> float | None:
+    """How often one test at 5 %, two-sided, would find a true difference of this size, at the spread seen.
+
+    Args:
+        differences: paired differences, one array per stratum, at least two in each.
+        matters: the difference, in the values' unit, above 0.
+
+    Returns:
+        A share, from the noncentral t distribution; None where nothing varied.
+
+    >>> half = np.array([-1.0, 1.0] * 17) * (33 / 34) ** 0.5         # 34 pairs of standard deviation 1
+    >>> round(power([half], 0.5), 3)
+    0.808
+    """
+    from scipy.special import nctdtr
+
+    _, variance, freedom = spread(differences)
+    if variance <= 0:
+        return None
+    reach, away = t_quantile(1 - _TAIL, freedom), min(matters / variance**0.5, 30.0)  # beyond, nctdtr has no digits
+    return float(2 - nctdtr(freedom, away, reach) - nctdtr(freedom, -away, reach))  # both sides
+
+
 def variance_ratio(a: Strata, b: Strata) -> float | None:
     """What sharing the noise did to the variance of a difference, within prompts: below 1 it helped.
 

@@ -69,6 +69,12 @@ COMMANDS = (
         "poise compare temperature=0.3 temperature=0.9",
     ),
     Command(
+        "decide",
+        "poise.cli.deciding:decide",
+        "Say which setting suits a use case, how sure that is, and what it delivers.",
+        "poise decide --lower seq_rep_4 --matters 0.05",
+    ),
+    Command(
         "report",
         "poise.cli.evidence:report",
         "Write a study as one self-contained page.",

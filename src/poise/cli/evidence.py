@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 import typer
 
 import poise
+from poise.cli.flags import any_number
 from poise.cli.schemas import Compared, ComparisonRecord, Dumped, Measured, MeasurementRecord, Reported
 from poise.cli.terminal import counted, quoted, show, show_json, tell
 from poise.errors import StudyError, UsageError
@@ -95,6 +96,16 @@ def compare(
     a: Annotated[str, typer.Argument(help="A trial: its settings (temperature=0.3,top_p=0.9) or greedy, vendor, …")],
     b: Annotated[str, typer.Argument(help="The trial to compare with it; differences are B minus A.")],
     metrics: MetricFlag = [],  # noqa: B006
+    matters: Annotated[
+        float | None,
+        typer.Option(
+            "--matters",
+            metavar="X",
+            parser=any_number("--matters", "0.02"),
+            help="The smallest difference that matters, in the metric's unit: how likely was it to be found? Default: "
+            "what the goal says.",
+        ),
+    ] = None,
     use_case: UseCaseFlag = None,
     study: StudyFlag = None,
     as_json: JsonFlag = False,
@@ -104,12 +115,13 @@ def compare(
     Says whether the difference is there, or how large it would have to be to be seen.
     """
     with reading(study, judging=as_json, command="compare") as opened:
-        rows = poise.compare(opened, a, b, metrics=metrics or None, use_case=use_case)
+        rows = poise.compare(opened, a, b, metrics=metrics or None, use_case=use_case, matters=matters)
         if as_json:
             show_json(Compared(study=str(opened.path), rows=[ComparisonRecord.model_validate(r) for r in rows.rows()]))
             return
         show(str(rows))
-    show(f"\nNext: poise report{naming(study)}")
+        goals = [name for name in opened.use_cases() if opened.goal(name) is not None]
+    show(f"\nNext: poise {'decide' if goals else 'report'}{naming(study)}")
 
 
 def report(

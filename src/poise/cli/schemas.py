@@ -4,38 +4,24 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Scope = Literal["prompt", "use_case"]
-ParamsRecord = dict[str, float | int | str]
-
-_PROMPT = Field(description="the prompt's text, or its last user message")
-_USE_CASE = Field(description='name of the use case; "prompt" for a lone prompt')
-_PARAMS = Field(description="the settings that are on, and their dialect")
-_STUDY = Field(description="path of the study")
-_METRIC = Field(description="name of the metric")
-_UNIT = Field(description="unit of the metric")
-_LOW = Field(description="lower end of the 95 % interval, null without one")
-_HIGH = Field(description="upper end of the 95 % interval, null without one")
-_N_PROMPTS = Field(description="prompts with data")
-_SCOPE = Field(description="what the interval speaks of: these prompts, or the use case")
-_NOTE = Field(description="why there is no value or no interval, else empty")
-
-
-class Record(BaseModel):
-    """A JSON object with exactly these fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+from poise.cli.fields import HIGH, LOW, METRIC, N_PROMPTS, NOTE, PARAMS, PROMPT, SCOPE, STUDY, UNIT, USE_CASE
+from poise.cli.fields import ParamsRecord as ParamsRecord
+from poise.cli.fields import Record as Record
+from poise.cli.fields import Scope as Scope
+from poise.cli.verdict_records import Decided as Decided
+from poise.cli.verdict_records import VerdictRecord as VerdictRecord
 
 
 class CompletionRecord(Record):
     """One text."""
 
-    prompt: str = _PROMPT
-    use_case: str = _USE_CASE
+    prompt: str = PROMPT
+    use_case: str = USE_CASE
     draw: int = Field(description="number of the draw, from 0")
     seed: int
-    params: ParamsRecord = _PARAMS
+    params: ParamsRecord = PARAMS
     text: str = Field(description="without the prompt, special tokens, stop string and thinking")
     thinking: str = Field(description="what a reasoning model thought before its text, else empty")
     token_ids: list[int] = Field(description="every token drawn, a closing end-of-text token included")
@@ -71,8 +57,8 @@ class PieceRecord(Record):
 class DialRecord(Record):
     """Every text of one prompt and draw, for every value of a parameter."""
 
-    prompt: str = _PROMPT
-    use_case: str = _USE_CASE
+    prompt: str = PROMPT
+    use_case: str = USE_CASE
     draw: int = Field(description="number of the draw, from 0")
     seed: int
     params: ParamsRecord = Field(description="the parameters that stay, and their dialect")
@@ -86,7 +72,7 @@ class DialRecord(Record):
 class Dialled(Record):
     """`poise dial --json`."""
 
-    study: str = _STUDY
+    study: str = STUDY
     exact: bool = Field(description="whether every piece is exact; else only stretches that are proved are known")
     why: str = Field(description="why it is exact, or not")
     report: str | None = Field(description="path of the page, null without --report")
@@ -101,7 +87,7 @@ class Dialled(Record):
 class DialPlanRecord(Record):
     """`poise dial --dry-run --json`."""
 
-    study: str = _STUDY
+    study: str = STUDY
     model: str = Field(description="name of the engine")
     parameter: str
     low: float
@@ -145,8 +131,8 @@ class ReachRecord(Record):
 class TrialRecord(Record):
     """The completions of one use case under one setting."""
 
-    use_case: str = _USE_CASE
-    params: ParamsRecord = _PARAMS
+    use_case: str = USE_CASE
+    params: ParamsRecord = PARAMS
     names: list[str] = Field(description="what else the settings are called: greedy, engine-default, vendor")
     n: int = Field(description="completions in the study")
 
@@ -154,7 +140,7 @@ class TrialRecord(Record):
 class Swept(Record):
     """`poise sweep --json`."""
 
-    study: str = _STUDY
+    study: str = STUDY
     trials: list[TrialRecord]
     drawn: int = Field(description="completions drawn now")
     reused: int = Field(description="completions that the study held already")
@@ -164,71 +150,75 @@ class Swept(Record):
 class MeasurementRecord(Record):
     """One metric of one trial."""
 
-    use_case: str = _USE_CASE
-    params: ParamsRecord = _PARAMS
+    use_case: str = USE_CASE
+    params: ParamsRecord = PARAMS
     names: list[str] = Field(description="what else the settings are called")
     trial: str = Field(description="the settings as users write them")
-    metric: str = _METRIC
-    unit: str = _UNIT
+    metric: str = METRIC
+    unit: str = UNIT
     n: int = Field(description="completions with data")
-    n_prompts: int = _N_PROMPTS
-    scope: Scope = _SCOPE
+    n_prompts: int = N_PROMPTS
+    scope: Scope = SCOPE
     mean: float | None = Field(description="null without data")
-    low: float | None = _LOW
-    high: float | None = _HIGH
+    low: float | None = LOW
+    high: float | None = HIGH
     basis: str = Field(description="what texts were cut to, where the metric depends on their length")
-    note: str = _NOTE
+    note: str = NOTE
 
 
 class Measured(Record):
     """`poise measure --json`."""
 
-    study: str = _STUDY
+    study: str = STUDY
     rows: list[MeasurementRecord]
 
 
 class ComparisonRecord(Record):
     """One metric, two trials, prompt by prompt and draw by draw."""
 
-    use_case: str = _USE_CASE
-    metric: str = _METRIC
-    unit: str = _UNIT
+    use_case: str = USE_CASE
+    metric: str = METRIC
+    unit: str = UNIT
     a: ParamsRecord = Field(description="settings of the first trial")
     b: ParamsRecord = Field(description="settings of the second trial")
     difference: float | None = Field(description="mean of b minus a; null without data")
-    low: float | None = _LOW
-    high: float | None = _HIGH
-    n_prompts: int = _N_PROMPTS
+    low: float | None = LOW
+    high: float | None = HIGH
+    n_prompts: int = N_PROMPTS
     n_pairs: int = Field(description="pairs of texts compared")
-    scope: Scope = _SCOPE
+    scope: Scope = SCOPE
     p_value: float | None = Field(description="of a sign-flip test; null where there are too few units")
     p_adjusted: float | None = Field(description="p_value, adjusted for all metrics compared at once")
     comparisons: int = Field(description="how many metrics of this use case were tested at once")
     detected: bool = Field(description="whether p_adjusted is at most 0.05 and the interval excludes 0")
     smallest_detectable: float | None = Field(description="the smallest difference these data could have shown")
+    matters: float | None = Field(description="the smallest difference that matters; null where none was said")
+    power: float | None = Field(
+        description="probability that one test of this size finds a difference of `matters`; null without one"
+    )
     variance_ratio: float | None = Field(description="what shared noise did to the variance; below 1 it helped")
     basis: str = Field(description="what texts were cut to, where the metric depends on their length")
-    note: str = _NOTE
+    note: str = NOTE
 
 
 class Compared(Record):
     """`poise compare --json`."""
 
-    study: str = _STUDY
+    study: str = STUDY
     rows: list[ComparisonRecord]
 
 
 class Reported(Record):
     """`poise report --json`."""
 
-    study: str = _STUDY
+    study: str = STUDY
     report: str = Field(description="path of the page")
 
 
 class Dumped(Record):
     """`poise dump --json`."""
 
-    study: str = _STUDY
+    study: str = STUDY
     format: Literal["jsonl", "csv", "parquet", "svg", "png", "pdf"]
     path: str = Field(description="path of the file written")
     n: int = Field(description="completions, pieces, steps of curves, or curves of a figure written")
@@ -279,7 +269,7 @@ class PlanRecord(Record):
 class RoundsRecord(Record):
     """`poise sweep --until-decided --dry-run --json`: lists are by use case."""
 
-    study: str = _STUDY
+    study: str = STUDY
     use_cases: list[str]
     looks: list[list[int]] = Field(description="prompts seen at each planned look")
     held_out: list[int] = Field(description="prompts that do not choose")
@@ -293,7 +283,7 @@ class RoundsRecord(Record):
 class ClaimRecord(Record):
     """A claim of the article and what was measured."""
 
-    use_case: str = _USE_CASE
+    use_case: str = USE_CASE
     claim: str
     status: Literal["supported", "contradicted", "not detectable", "not measured", "cannot be judged"]
     evidence: list[str] = Field(description="the comparisons behind the status, one sentence each")
@@ -302,7 +292,7 @@ class ClaimRecord(Record):
 class Demonstrated(Record):
     """`poise demo --json`."""
 
-    study: str = _STUDY
+    study: str = STUDY
     report: str = Field(description="path of the page")
     dial: str = Field(description="path of the page with the slider")
     drawn: int = Field(description="completions drawn now")
@@ -319,6 +309,7 @@ DOCUMENTS: dict[str, type[Record]] = {
     "dial": Dialled,
     "measure": Measured,
     "compare": Compared,
+    "decide": Decided,
     "report": Reported,
     "dump": Dumped,
     "list": Listed,
