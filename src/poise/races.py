@@ -1,4 +1,4 @@
-"""Settings raced over rounds of prompts: who is out, and when to stop."""
+"""Settings raced over rounds of prompts: who falls, when to stop."""
 
 from __future__ import annotations
 

@@ -104,23 +104,24 @@ def take(study: Study, readings: Readings, aim: Aim, prompts: Sequence[int]) -> 
         bounds = Bounds()
     kept = [p for p in prompts if np.isfinite(away[p]) and np.isfinite(table[p]).any()]
     if len(kept) >= MIN_UNITS:
-        texts = _texts(readings, aim.metric, kept)
-        return Sample((table[kept] - away[kept, None],), "use_case", tuple(kept), bounds._replace(
-            trials=None if bounds.trials is None else float(texts)), "")  # fmt: skip
+        if bounds.trials is not None:
+            bounds = bounds._replace(trials=float(_texts(readings, aim.metric, kept)))
+        return Sample((table[kept] - away[kept, None],), "use_case", tuple(kept), bounds, "")
+    more = f"add {MIN_UNITS - len(kept)} prompt{'s' if MIN_UNITS - len(kept) > 1 else ''}"
     if not isinstance(metric, CompletionMetric):
-        lacking = (
-            f"it has one value per prompt, and an interval needs {MIN_UNITS}: add {_prompts(MIN_UNITS - len(kept))}"
-        )
+        lacking = f"it has one value per prompt, and an interval needs {MIN_UNITS}: {more}"
         return Sample((table[kept] - away[kept, None],), "prompt", tuple(kept), bounds, lacking)
     strata = tuple(_by_draw(readings, aim.metric, p) - away[p] for p in kept)
+    return Sample(strata, "prompt", tuple(kept), bounds, _few_draws(strata, more))
+
+
+def _few_draws(strata: Sequence[Matrix], more: str) -> str:
+    """What to add where a prompt has too few draws that every setting has; empty where none has."""
     fewest = min((int(np.isfinite(s).all(axis=1).sum()) for s in strata), default=0)
-    lacking = ""
-    if fewest < MIN_UNITS:
-        more = _prompts(MIN_UNITS - len(kept))
-        lacking = (
-            f"an interval needs {MIN_UNITS} draws of each of these prompts: add {MIN_UNITS - fewest} draws; or {more}"
-        )
-    return Sample(strata, "prompt", tuple(kept), bounds, lacking)
+    if fewest >= MIN_UNITS:
+        return ""
+    draws = f"{MIN_UNITS - fewest} draw{'s' if MIN_UNITS - fewest > 1 else ''}"
+    return f"an interval needs {MIN_UNITS} draws of each of these prompts: add {draws}; or {more.removeprefix('add ')}"
 
 
 def by_prompt(readings: Readings, metric: str) -> Matrix:
@@ -195,7 +196,3 @@ def _texts(readings: Readings, metric: str, prompts: Sequence[int]) -> int:
         return len(prompts)
     rows = np.isfinite(readings.columns[metric]) & np.isin(readings.prompt, prompts)
     return int(np.bincount(readings.trial[rows], minlength=len(readings.trials)).max(initial=1))
-
-
-def _prompts(number: int) -> str:
-    return f"{number} prompt{'' if number == 1 else 's'}"

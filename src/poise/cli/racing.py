@@ -50,9 +50,7 @@ def sweep_in_rounds(
         baselines: whether greedy, engine-default and vendor join.
         again: the command that draws what `--dry-run` only shows.
     """
-    if len({case.name for case in cases}) < len(cases):
-        named = ", ".join(case.name for case in cases)
-        raise UsageError("The use cases of a sweep have different names", named, "Rename one of them")
+    _check_names([case.name for case in cases])
     plans = [
         poise.plan_rounds(engine, case, settings, study=asked.study, baselines=baselines, **options) for case in cases
     ]
@@ -77,6 +75,11 @@ def sweep_in_rounds(
         return
     naming = "" if asked.study is None else f" --study {quoted(asked.study)}"
     show(f"\nNext: poise report{naming}")
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if len({*names}) < len(names):
+        raise UsageError("The use cases of a sweep have different names", ", ".join(names), "Rename one of them")
 
 
 def _drawn(

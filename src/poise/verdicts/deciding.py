@@ -23,11 +23,7 @@ from poise.verdicts.words import Verdicts
 
 
 def decide(
-    study: Study,
-    *,
-    use_case: str | None = None,
-    goal: Goal | Mapping[str, Any] | None = None,
-    holdout: bool = True,
+    study: Study, *, use_case: str | None = None, goal: Goal | Mapping[str, Any] | None = None, holdout: bool = True
 ) -> Verdicts:
     """Say which settings suit a use case, how sure that is, and what it delivers on prompts that did not choose.
 
@@ -38,7 +34,7 @@ def decide(
     the units, and the verdict speaks of these prompts only.
 
     Args:
-        study: with completions under at least two settings.
+        study: with completions under two settings or more.
         use_case: one of the study's; None for all that have a goal.
         goal: what is wanted, or a mapping as a use-case file writes it; None for what the study keeps.
         holdout: whether prompts are held out. Without, all of them choose, and the choice is cross-fitted.
@@ -48,8 +44,7 @@ def decide(
 
     Raises:
         UseCaseError: no goal, or one that cannot be read.
-        MetricError: a goal that names an unknown metric, or one that lacks what it needs.
-        StudyError: no such use case, or the baseline was not drawn.
+        MetricError, StudyError: an unknown metric, or one that lacks what it needs; a baseline that was not drawn.
 
     Source: Hsu 1996 and Hansen et al. 2011 (sets of the best); Stone 1974; the statistics: `poise.families`.
     """
@@ -65,10 +60,10 @@ def decide(
         check_goal(None, study, known[0] if known else "this study")
     notes = [f"{name} has no goal: nothing is decided about it" for name in known if name not in wanted]
     cases = [open_case(study, name, check_goal(goals[name], study, name), holdout) for name in wanted]
-    return Verdicts([judge(case) for case in cases], [*study.caveats(use_case), *notes])
+    return Verdicts([conclude(case) for case in cases], [*study.caveats(use_case), *notes])
 
 
-def judge(case: Case) -> Verdict:
+def conclude(case: Case) -> Verdict:
     """The verdict on one use case.
 
     Args:

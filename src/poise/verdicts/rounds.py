@@ -26,7 +26,7 @@ from poise.study import Study
 from poise.sweeps import Progress, sweep
 from poise.usecases import UseCase
 from poise.verdicts.case import candidates, open_case, sizes_of
-from poise.verdicts.deciding import judge
+from poise.verdicts.deciding import conclude
 
 CHECKED = 3  # settings that the held-out prompts see at most: the baseline, the recommended, the best mean
 
@@ -125,21 +125,16 @@ def plan_rounds(
         The plan, with the most it can cost.
 
     Raises:
-        UseCaseError: no goal, no smallest difference, too few prompts.
-        MetricError: a goal with an unknown metric.
-        UsageError: a setting or option that cannot be drawn; a study raced under another plan.
+        UsageError: what cannot be decided or drawn so; a study raced under another plan.
     """
     _checked(use_case)
     options = asks.check_options(draw)
     trials = asks.check_settings(engine, settings, baselines)
     if len(trials) < 2:
-        raise UsageError(
-            "A verdict chooses between settings", trials[0].label, "Sweep several values, or add baselines"
-        )
+        raise UsageError("A verdict chooses between settings", trials[0].label, "Sweep several values")
     asked = {ask.prompt_ids: ask for ask in asks.ask_all(engine, [use_case], options)}
-    inputs = list(asked)
-    choosing, checking = hold_out(inputs)
-    order = [inputs[i] for i in (*choosing, *checking)]
+    choosing, checking = hold_out(list(asked))
+    order = [list(asked)[i] for i in (*choosing, *checking)]
     path = study.path if isinstance(study, Study) else Path(study or asks.default_study(engine, list(asked.values())))
     made = Rounds(
         use_case.model_copy(update={"prompts": tuple(asked[ids].prompt for ids in order)}), path, tuple(trials),
@@ -250,7 +245,7 @@ def _look(study: Study, plan: Rounds) -> tuple[list[Trial], bool]:
 
 def _check(engine: Engine, plan: Rounds, study: Study, asked: dict[str, int], meter: _Meter, draw: DrawOptions) -> None:
     """Ask the held-out prompts under the settings that a verdict speaks of."""
-    verdict = judge(open_case(study, plan.use_case.name, plan.goal, holdout=True))
+    verdict = conclude(open_case(study, plan.use_case.name, plan.goal, holdout=True))
     named = [verdict.baseline, verdict.recommended, verdict.naive.trial if verdict.naive else None]
     chosen = [t for t in plan.trials if t.params in {n.params for n in named if n is not None}]
     if len(chosen) > 1:  # the baseline alone has nothing to be checked against

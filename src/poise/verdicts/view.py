@@ -75,6 +75,7 @@ def against_baseline(view: View, setting: int) -> Against:
 
 
 def family_of(view: View) -> int:
+    """Comparisons that share the error of the verdict."""
     return max(1, len(view.able) * (len(view.able) - 1) // 2) * (2 if view.case.hold else 1)
 
 
