@@ -81,6 +81,16 @@ class EffectRecord(Record):
     high: float | None = HIGH
 
 
+class SideRecord(Record):
+    """What else the recommended setting was shown to change, against the baseline."""
+
+    metric: str = METRIC
+    unit: str = UNIT
+    difference: float = Field(description="over all prompts")
+    low: float = LOW
+    high: float = HIGH
+
+
 class VerdictRecord(Record):
     """What a study allows to conclude about one use case."""
 
@@ -110,6 +120,7 @@ class VerdictRecord(Record):
     )
     more: MoreRecord | None = Field(description="what would settle it; null where nothing can be told")
     effects: list[EffectRecord] = Field(description="of several varied parameters, how much each matters")
+    sides: list[SideRecord] = Field(description="what else the recommended setting changes; none of the baseline")
     contenders: list[ContenderRecord] = Field(description="every setting, the best set first")
     stable: list[int] = Field(description="how often the best mean stays so with one unit left out, and of how many")
     looks: list[int] = Field(description="units seen at each look")

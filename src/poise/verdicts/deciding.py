@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from poise.comparisons import compare
 from poise.errors import UsageError
 from poise.goals import Goal, read_goal
 from poise.holdouts import ITSELF, Gain, cross_fit, gain, leave_one_out, worth
@@ -17,7 +18,7 @@ from poise.stats import MIN_UNITS
 from poise.study import Study
 from poise.verdicts.case import Case, candidates, check_goal, goal_of, open_case
 from poise.verdicts.reach import more, smallest
-from poise.verdicts.verdict import Contender, Naive, Status, Verdict
+from poise.verdicts.verdict import Contender, Naive, Side, Status, Verdict
 from poise.verdicts.view import Against, View, against_baseline, beats, contenders_of, effects_of, worths
 from poise.verdicts.words import Verdicts
 
@@ -94,6 +95,7 @@ def conclude(case: Case) -> Verdict:
         contenders=contenders_of(view, against), promised=promised, delivered=delivered,
         naive=None if naive is None else naive.said, smallest_detectable=least,
         more=None if winner is None else more(view, winner), effects=tuple(effects_of(view)),
+        sides=tuple(_sides(view, recommended)),
         stable=_stability(view), looks=state.seen, stopped=STOPS.get(state.stopped, "") if case.seen else "",
         notes=tuple(_notes(view)),
     )  # fmt: skip
@@ -179,6 +181,20 @@ def _promise(view: View, recommended: int | None, against: Mapping[int, Against]
     said = against[recommended]
     promised = Gain(said.difference, said.low, said.high, view.sample.units, "chose it")
     return promised, _deliver(view, recommended, view.set)
+
+
+def _sides(view: View, recommended: int | None) -> list[Side]:
+    """What else was shown to change, of all metrics that the prompts allow, tested together."""
+    case = view.case
+    if recommended is None or recommended == case.baseline:
+        return []
+    found = compare(case.study, case.trials[case.baseline], case.trials[recommended], use_case=case.use_case)
+    return [
+        Side(c.metric, c.unit, c.difference, c.low, c.high)
+        for c in found
+        if c.detected and c.metric != case.goal.aim.metric
+        if c.difference is not None and c.low is not None and c.high is not None
+    ]
 
 
 def _stability(view: View) -> tuple[int, int]:

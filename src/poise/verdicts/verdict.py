@@ -110,6 +110,21 @@ class GainRecord(TypedDict):
     note: str
 
 
+class Side(NamedTuple):
+    """What else the recommended setting changes, against the baseline: detected, among all other metrics.
+
+    Args:
+        metric, unit: what changes.
+        difference, low, high: with its 95 % interval, over all prompts.
+    """
+
+    metric: str
+    unit: str
+    difference: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What a study allows to conclude about one use case.
@@ -133,6 +148,7 @@ class Verdict:
         smallest_detectable: the difference to the baseline that would have been found 4 times in 5.
         more: what would settle it; None where nothing can be told.
         effects: which of several parameters matter.
+        sides: what else the recommended setting changes; empty where it is the baseline.
         stable: how often the best mean stays the best with one prompt left out, and of how many.
         looks: units seen at each look; one for a study that was drawn as a whole.
         stopped: why the looks ended before all was drawn; empty where they did not.
@@ -155,6 +171,7 @@ class Verdict:
     smallest_detectable: float | None
     more: More | None
     effects: tuple[Effect, ...] = ()
+    sides: tuple[Side, ...] = ()
     stable: tuple[int, int] = (0, 0)
     looks: tuple[int, ...] = ()
     stopped: str = ""
@@ -197,6 +214,10 @@ class Verdict:
             smallest_detectable=self.smallest_detectable,
             more=None if self.more is None else _more_row(self.more),
             effects=[EffectRow(parameter=e.parameter, share=e.share, low=e.low, high=e.high) for e in self.effects],
+            sides=[
+                SideRow(metric=s.metric, unit=s.unit, difference=s.difference, low=s.low, high=s.high)
+                for s in self.sides
+            ],
             contenders=[_contender_row(c) for c in self.contenders], stable=list(self.stable),
             looks=list(self.looks), stopped=self.stopped, notes=list(self.notes),
         )  # fmt: skip
@@ -226,6 +247,16 @@ class EffectRow(TypedDict):
     share: float
     low: float | None
     high: float | None
+
+
+class SideRow(TypedDict):
+    """`Side` as plain data."""
+
+    metric: str
+    unit: str
+    difference: float
+    low: float
+    high: float
 
 
 class KeptRow(TypedDict):
@@ -279,6 +310,7 @@ class VerdictRow(TypedDict):
     smallest_detectable: float | None
     more: MoreRow | None
     effects: list[EffectRow]
+    sides: list[SideRow]
     contenders: list[ContenderRow]
     stable: list[int]
     looks: list[int]

@@ -77,7 +77,17 @@ def sentences(v: Verdict) -> list[str]:
     """
     if v.status == "not enough":
         return [headline(v), *(f"{n[0].upper()}{n[1:]}." for n in v.notes if n != v.delivered.note)]
-    said = [headline(v), *_delivered(v), *_set(v), *_naive(v), *_kept(v), *_more(v), *_effects(v), *_front(v)]
+    said = [
+        headline(v),
+        *_delivered(v),
+        *_set(v),
+        *_naive(v),
+        *_kept(v),
+        *_more(v),
+        *_effects(v),
+        *_front(v),
+        *_sides(v),
+    ]
     stays, of = v.stable
     if of:
         said.append(f"With one prompt left out, the best mean stays the best {stays} of {of} times.")
@@ -235,6 +245,16 @@ def _front(v: Verdict) -> list[str]:
         return []
     named = ", ".join(f"{called(c.trial)} {c.front:.0%}" for c in found[:6])
     return [f"Not beaten in both {v.metric} and {v.goal.also.metric} (probability): {named}."]
+
+
+def _sides(v: Verdict) -> list[str]:
+    if not v.sides:
+        return []
+    changes = [
+        f"{s.metric} {difference(s.difference, s.unit)} {interval(s.low, s.high, s.unit, of_difference=True)}"
+        for s in v.sides
+    ]
+    return [f"Against {called(v.baseline)} it was also shown to change {'; '.join(changes)}."]
 
 
 def _closest(v: Verdict) -> str:
