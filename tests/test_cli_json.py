@@ -32,6 +32,8 @@ PROMISED = {
 JSON_COMMANDS = {
     "sweep": SWEEP,
     "generate": ["generate", "fake", "hello", "--max-tokens", "8"],
+    "score": ["score", "fake", "the ship", " sailed on."],
+    "judge --dry-run": ["judge", "--url", "http://localhost:8000/v1", "--model", "wise", "--dry-run"],
     "measure": ["measure"],
     "compare": ["compare", "temperature=0.3", "temperature=0.9"],
     "decide": ["decide", "--raise", "nll"],
@@ -77,7 +79,7 @@ def test_the_page_of_fields_defines_every_record_it_links_to() -> None:
 
 
 def test_every_document_is_tested() -> None:
-    assert set(DOCUMENTS) == {*JSON_COMMANDS, "demo"}
+    assert set(DOCUMENTS) == {*JSON_COMMANDS, "demo", "judge"}  # these two where they are tested
 
 
 def test_a_missing_number_is_null(run: Run) -> None:

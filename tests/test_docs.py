@@ -12,6 +12,7 @@ import pytest
 from scripts import docs
 
 import poise
+from fake_judge import FakeJudge, serving
 from poise import cli
 from poise.params import PARAMETERS
 from poise.reports import dialpage
@@ -48,17 +49,20 @@ def test_every_command_in_the_docs_runs(
 ) -> None:
     """On the fake engine, page by page, in order; the commands of one page build on each other."""
     monkeypatch.setenv("POISE_HOME", str(tmp_path))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.chdir(tmp_path)
     lines = commands(path)
     if path.name in ("commands.md", "dumps.md"):  # made for those who drew already
         assert cli.run(shlex.split("sweep fake 'Once upon a time' --temperature 0.3,0.9 --draws 8")) == 0
-    for line in lines:
-        line = line.replace(" --dtype float32", "")  # the fake has none
-        words = ["fake" if w in ("smollm2", "hf:gpt2") else w for w in shlex.split(line, comments=True)[1:]]
-        if words[0] == "demo":
-            words += ["--model", "fake", "--no-open"]
-        code = cli.run(words)
-        assert code == 0, f"{line}\n{capsys.readouterr().err}"
+    with serving(FakeJudge()) as judge:
+        for line in lines:
+            line = line.replace(" --dtype float32", "")  # the fake has none
+            line = line.replace("http://localhost:8000/v1", judge.url)
+            words = ["fake" if w in ("smollm2", "hf:gpt2") else w for w in shlex.split(line, comments=True)[1:]]
+            if words[0] == "demo":
+                words += ["--model", "fake", "--no-open"]
+            code = cli.run(words)
+            assert code == 0, f"{line}\n{capsys.readouterr().err}"
 
 
 @pytest.mark.parametrize(

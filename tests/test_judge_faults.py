@@ -108,6 +108,7 @@ def test_nobody_there(study: Study) -> None:
             EngineError, match=r"answers at its --url, but got http.*refused.*Start the server, or name"
         ):
             judge(study, url, "wise", baseline=WARM)
+        assert study.all_noted("judgement") == {}
 
 
 def test_an_answer_that_does_not_come(study: Study) -> None:
@@ -221,6 +222,14 @@ def test_mistakes_are_found_before_anyone_is_asked(study: Study, how: dict[str, 
         judge(study, **given)
     assert SECRET not in str(caught.value)
     assert study.all_noted("judgement") == {}
+
+
+def test_a_study_opened_for_reading_is_refused_before_anyone_is_asked(study: Study) -> None:
+    study.close()
+    with Study.open(study.path, read_only=True) as opened, serving(FakeJudge()) as server:
+        with pytest.raises(StudyError, match="opened for reading"):
+            asked(opened, server)
+        assert server.asked == []
 
 
 def test_one_trial_alone_has_nothing_to_be_compared_with(tmp_path: Path) -> None:

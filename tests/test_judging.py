@@ -172,3 +172,8 @@ def test_thinking_aloud_is_no_garbage(study: Study) -> None:
 def test_what_an_answer_means(said: str, meant: str) -> None:
     assert understood(Said(said)) == meant
     assert understood(Said(said, refused=True)) == "refusal"
+
+
+def test_the_docs_show_the_question() -> None:
+    page = (Path(__file__).resolve().parent.parent / "docs" / "judge.md").read_text("utf-8")
+    assert QUESTION in " ".join(page.replace("\n> ", " ").split())

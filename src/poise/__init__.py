@@ -18,6 +18,7 @@ _WHERE = {
     "Dials": "poise.pieces",
     "ENGINES": "poise.engines",
     "Goal": "poise.goals",
+    "Judging": "poise.judging",
     "METRICS": "poise.metrics",
     "Measurement": "poise.measurements",
     "Measurements": "poise.measurements",
@@ -45,12 +46,14 @@ _WHERE = {
     "generate": "poise.sweeps",
     "grid": "poise.params",
     "human_nll": "poise.curves",
+    "judge": "poise.judging",
     "latest_study": "poise.places",
     "load": "poise.engines",
     "load_use_case": "poise.usecases",
     "measure": "poise.measurements",
     "plan": "poise.sweeps",
     "plan_dial": "poise.dials",
+    "plan_judging": "poise.judging",
     "plan_rounds": "poise.verdicts",
     "read_goal": "poise.goals",
     "report": "poise.reports",
@@ -77,6 +80,9 @@ if TYPE_CHECKING:
     from poise.errors import PoiseError as PoiseError
     from poise.goals import Goal as Goal
     from poise.goals import read_goal as read_goal
+    from poise.judging import Judging as Judging
+    from poise.judging import judge as judge
+    from poise.judging import plan_judging as plan_judging
     from poise.measurements import Measurement as Measurement
     from poise.measurements import Measurements as Measurements
     from poise.measurements import measure as measure

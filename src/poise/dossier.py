@@ -45,6 +45,10 @@ class Dossier(Ledger):
         with self._decoding():
             return {key: json.loads(record) for key, record in rows}
 
+    def check_writable(self) -> None:
+        """Find out before any work whether `note` may write; StudyError, as `note` raises it, where not."""
+        self._db.write("SELECT 1")
+
     def last_note(self, kind: Kind) -> int:
         """What changes whenever a record of a kind is added; 0 where there is none."""
         if not self._has_notes():

@@ -218,9 +218,8 @@ def judge(
     Source: Zheng et al. 2023, pairwise comparison with swapped positions.
     """
     ready = _prepare(study, url, model, how)
-    hearing = Hearing(study, ready.endpoint, ready.options.question, trusted=ready.trusted)
-    for case, panel in ready.panels.items():
-        panel.note(study, case)
+    study.check_writable()
+    hearing = Hearing(study, ready.endpoint, ready.panels, trusted=ready.trusted)
     hearing.hear(ready.tasks, ready.options.parallel, progress)
     found: dict[str, list[Judgement]] = {name: [] for name in ready.pairs}
     for judgement in read_kept(study).values():

@@ -57,6 +57,18 @@ COMMANDS = (
         'poise dial smollm2 "Once upon a time" --temperature 0..1.5 --draws 4',
     ),
     Command(
+        "score",
+        "poise.cli.scoring:score",
+        "Score a text, or the reference texts of a use case: how surprising the model finds it.",
+        'poise score smollm2 "Once upon a time, the ship" " sailed on and on."',
+    ),
+    Command(
+        "judge",
+        "poise.cli.judging:judge",
+        "Have a judge model compare every text with the baseline's of the same draw.",
+        "poise judge --url http://localhost:8000/v1 --model qwen3-8b",
+    ),
+    Command(
         "measure",
         "poise.cli.evidence:measure",
         "Put numbers on a study, with 95 % intervals.",

@@ -10,6 +10,7 @@ from poise.cli.fields import HIGH, LOW, METRIC, N_PROMPTS, NOTE, PARAMS, PROMPT,
 from poise.cli.fields import ParamsRecord as ParamsRecord
 from poise.cli.fields import Record as Record
 from poise.cli.fields import Scope as Scope
+from poise.cli.judge_records import JudgedRecord, JudgePlanRecord, Scored
 from poise.cli.verdict_records import Decided as Decided
 from poise.cli.verdict_records import VerdictRecord as VerdictRecord
 
@@ -307,6 +308,8 @@ DOCUMENTS: dict[str, type[Record]] = {
     "generate": Generated,
     "sweep": Swept,
     "dial": Dialled,
+    "score": Scored,
+    "judge": JudgedRecord,
     "measure": Measured,
     "compare": Compared,
     "decide": Decided,
@@ -320,4 +323,5 @@ DOCUMENTS: dict[str, type[Record]] = {
     "sweep --dry-run": PlanRecord,
     "sweep --until-decided --dry-run": RoundsRecord,
     "dial --dry-run": DialPlanRecord,
+    "judge --dry-run": JudgePlanRecord,
 }

@@ -6,12 +6,12 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from poise.errors import PoiseError
 from poise.judges.endpoint import Endpoint, Judge, Said, asked_of, check_library, understood
-from poise.metrics.judged import Judgement, pair_of
+from poise.metrics.judged import Judgement, Panel, pair_of
 from poise.records import Prompt
 from poise.study import Study
 
@@ -62,16 +62,17 @@ class Hearing:
     Args:
         study: that keeps the answers, open for writing.
         endpoint: where the judge is.
-        question: by what it judges.
+        panels: who judges by what, by use case, all by one question; noted once there is an answer.
         trusted: whether it has given a valid answer before: what its server rejects is then about the text.
 
     Raises:
         UsageError: the library of the extra `judge` is not there.
     """
 
-    def __init__(self, study: Study, endpoint: Endpoint, question: str, *, trusted: bool) -> None:
+    def __init__(self, study: Study, endpoint: Endpoint, panels: Mapping[str, Panel], *, trusted: bool) -> None:
         self.calls = 0
-        self._study, self._endpoint, self._question, self._trusted = study, endpoint, question, trusted
+        self._study, self._endpoint, self._panels, self._trusted = study, endpoint, panels, trusted
+        [self._question] = {panel.question for panel in panels.values()}
         check_library()
 
     def hear(self, tasks: Sequence[Task], parallel: int, progress: Progress | None) -> None:
@@ -86,6 +87,9 @@ class Hearing:
             EngineError: the judge does not answer, or does not let us in; what was answered is kept.
             StoreError: the study cannot be written.
         """
+        if not tasks:
+            self._sit()
+            return
         waiting, done = deque(tasks), 0
         judge = Judge(self._endpoint)
         threads = _Threads(lambda task: judge.ask(task.pair.shown(task.judgement.order, self._question)), judge.close)
@@ -110,7 +114,14 @@ class Hearing:
                     self._keep(task, said)
             threads.close()
 
+    def _sit(self) -> None:
+        """From here on the metric reads this judge."""
+        for use_case, panel in self._panels.items():
+            panel.note(self._study, use_case)
+
     def _keep(self, task: Task, said: Said) -> Judgement:
+        if not self.calls:
+            self._sit()
         self.calls += 1
         answer, attempts = understood(said), task.judgement.attempts + 1
         judgement = task.judgement._replace(answer=answer, attempts=attempts)
