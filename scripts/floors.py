@@ -34,8 +34,9 @@ FLOORS = (
     Floor("the law, the records, all pairs", ("law", "records", "motions", "families", "looks", "effects", "fronts")),
     Floor(
         "parameters, noise, numbers",
-        ("params", "noise", "stats", "texts", "schema", "places", "spans", "bands", "goals", "numerals"),
-    ),
-    Floor("the ground", ("errors", "escapes")),
+        ("params", "noise", "stats", "texts", "schema", "places", "spans", "bands", "goals", "numerals", "checks",
+         "examiner"),
+    ),  # fmt: skip
+    Floor("the ground", ("errors", "escapes", "jsontexts")),
 )
 HEIGHT = {unit: len(FLOORS) - depth for depth, floor in enumerate(FLOORS) for unit in floor.units}

@@ -37,6 +37,8 @@ HEAVY = {
     "sqlite3": ("database.py",),
     "wordllama": ("metrics/vectors.py",),
     "pyarrow": ("tabular.py",),
+    "jsonschema": ("jsontexts.py",),
+    "referencing": ("jsontexts.py",),
     "openai": ("judges/endpoint.py",),
 }
 IMPORTED_AS = {"pyyaml": "yaml", "vl_convert_python": "vl_convert"}

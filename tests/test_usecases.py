@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 import poise
 from poise.errors import UseCaseError
 from poise.records import Message, Prompt
-from poise.usecases import UseCase, built_in_names, load_use_case, safe_yaml, template_text
+from poise.usecases import UseCase, built_in_names, load_use_case, template_text
+from poise.usecases.files import MAX_BYTES
 
 
 def write(folder: Path, text: str | bytes, name: str = "mine.yaml") -> Path:
@@ -51,6 +52,12 @@ def test_the_template_loads_itself(tmp_path: Path) -> None:
     case = load_use_case(write(tmp_path, template_text()))
     assert case.name == "my-use-case"
     assert case.prompts[1].answers == ("Oslo",)
+    assert [str(c) for c in case.prompts[1].checks] == [
+        "must_include Oslo", "must_not_include sorry, as an AI", "regex [.!?]$",
+    ]  # fmt: skip
+    assert [str(c) for c in case.prompts[5].checks] == ["numeric", "regex [.!?]$"]
+    assert case.goal is not None
+    assert str(case.goal).startswith("raise passes; invalid <= 0.05; differences under 0.05")
     assert case.prompts[3].reference
     assert [m.role for m in case.prompts[4].messages] == ["system", "user", "assistant", "user"]
     commented = template_text()
@@ -111,7 +118,7 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "empty prompts": ("name: x\nprompts: []\n", "prompts is a list of at least one prompt, but got [], line 2"),
     "prompts as mapping": ("prompts: {a: b}", "prompts is a list of at least one prompt, but got {'a': 'b'}"),
     "misspelt field": ("name: x\npromts:\n  - a\n", "but got 'promts', line 2 of mine.yaml. Did you mean prompts?"),
-    "a field of later": ("prompts: [a]\ngoal: loops\n", "A use case has the fields name, description, mode, system"),
+    "a field of later": ("prompts: [a]\nweights: x\n", "A use case has the fields name, description, mode, system"),
     "metrics": ("prompts: [a]\nmetrics: [x]\n", "but got 'metrics', line 2 of mine.yaml"),
     "constraints": ("prompts: [a]\nconstraints: x\n", "but got 'constraints', line 2 of mine.yaml"),
     "unquoted colon": ("prompts:\n  - a\n  - Explain: a cat\n", "line 3 of mine.yaml. Put the prompt in quotes"),
@@ -204,7 +211,7 @@ def test_a_bomb_of_aliases_is_stopped_at_its_first(tmp_path: Path) -> None:
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.yaml"
     with path.open("wb") as file:
-        file.truncate(50 * safe_yaml.MAX_BYTES)
+        file.truncate(50 * MAX_BYTES)
     with pytest.raises(UseCaseError, match=r"at most 5 MB, but got 250\.0 MB\. Split it"):
         load_use_case(path)
 
@@ -212,9 +219,9 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(UseCaseError, match=r"or one of creative-story, technical-explanation, .* Did you mean crea"):
         load_use_case("creative-stroy")
-    with pytest.raises(UseCaseError, match=r"A use case is a YAML file, but got .*missing\.yaml"):
+    with pytest.raises(UseCaseError, match=r"A use case is a YAML, JSONL or CSV file, but got .*missing\.yaml"):
         load_use_case(tmp_path / "missing.yaml")
-    with pytest.raises(UseCaseError, match="A use case is a YAML file"):
+    with pytest.raises(UseCaseError, match="A use case is a YAML, JSONL or CSV file"):
         load_use_case(tmp_path)
 
 
@@ -225,7 +232,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         ({"prompts": ["a"]}, "name is one line of 1 to 80 characters, but got nothing"),
         ({"name": "x", "prompts": ["a", "a"]}, "this is prompt 1 again, but got 'a'"),
         ({"name": "x", "prompts": [3]}, "A prompt is text, or a mapping with text or messages, but got 3"),
-        ({"name": "x", "prompts": ["a"], "goal": "y"}, "but got 'goal'"),
+        ({"name": "x", "prompts": ["a"], "weights": "y"}, "but got 'weights'"),
     ],
 )
 def test_mistakes_in_python(given: dict[str, Any], message: str) -> None:

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Every public name and the module that defines it. Names load on first use, so that
 # `import poise` stays fast and needs no library at all.
 _WHERE = {
+    "Check": "poise.checks",
     "Comparison": "poise.comparisons",
     "Comparisons": "poise.comparisons",
     "Completion": "poise.records",
@@ -32,6 +33,7 @@ _WHERE = {
     "Verdict": "poise.verdicts",
     "Verdicts": "poise.verdicts",
     "Why": "poise.whys",
+    "allow_callable": "poise.checks",
     "built_in_names": "poise.usecases",
     "chart": "poise.reports.charts",
     "check_claims": "poise.reports.claims",
@@ -55,6 +57,8 @@ _WHERE = {
     "plan_dial": "poise.dials",
     "plan_judging": "poise.judging",
     "plan_rounds": "poise.verdicts",
+    "read_check": "poise.checks",
+    "read_checks": "poise.checks",
     "read_goal": "poise.goals",
     "report": "poise.reports",
     "score": "poise.scores",
@@ -65,6 +69,10 @@ _WHERE = {
 }
 
 if TYPE_CHECKING:
+    from poise.checks import Check as Check
+    from poise.checks import allow_callable as allow_callable
+    from poise.checks import read_check as read_check
+    from poise.checks import read_checks as read_checks
     from poise.comparisons import Comparison as Comparison
     from poise.comparisons import Comparisons as Comparisons
     from poise.comparisons import compare as compare

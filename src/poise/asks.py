@@ -11,6 +11,7 @@ from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple, TypedDict, get_type_hints
 
+from poise.checks import Check, require_answers
 from poise.errors import ParameterError, PromptError, UsageError
 from poise.params import MAX_SETTINGS, SamplingParams
 from poise.records import Message, Prompt, Request, Trial
@@ -268,6 +269,12 @@ def _shaped(prompt: Prompt, options: Options) -> Prompt:
     """As chat or as text, whichever the options say, else as it is."""
     if prompt.text is not None and prompt.messages:
         raise PromptError("A prompt has either text or messages", repr(prompt.text), "Keep one of them")
+    for check in prompt.checks:
+        if not isinstance(check, Check):
+            raise PromptError(
+                "A prompt's checks are what poise.read_checks gives", repr(check), 'For example read_checks("exact")'
+            )
+        require_answers(check, prompt.answers)
     if not (prompt.chat if options.chat is None else options.chat):
         return _as_text(prompt)
     messages = prompt.messages or (Message("user", prompt.text or ""),)

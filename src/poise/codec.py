@@ -6,9 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import numpy as np
 
+from poise.checks import Check, read_check
+from poise.errors import UseCaseError
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Fingerprint, Message, Prompt, Request, params_record, prompt_record
 
@@ -61,12 +64,12 @@ def unpack_params(stored: str) -> SamplingParams:
 
 
 def pack_prompt(prompt: Prompt) -> str:
-    """A prompt with its answers as JSON."""
+    """A prompt with its answers and checks as JSON."""
     return canonical(prompt_record(prompt))
 
 
 def pack_asked(prompt: Prompt) -> str:
-    """What a prompt asks as JSON, without its answers and reference."""
+    """What a prompt asks as JSON, without its answers, reference and checks."""
     return canonical([prompt.text, [[m.role, m.content] for m in prompt.messages]])
 
 
@@ -75,7 +78,17 @@ def unpack_prompt(stored: str) -> Prompt:
     record = json.loads(stored)
     record["messages"] = tuple(Message(**m) for m in record["messages"])
     record["answers"] = tuple(record["answers"])
+    record["checks"] = tuple(_unpack_check(canonical(said)) for said in record.get("checks", ()))
     return Prompt(**record)
+
+
+@lru_cache(maxsize=1024)
+def _unpack_check(stored: str) -> Check:
+    """Once per check: a study is read many times, and a schema takes a while."""
+    try:
+        return read_check(json.loads(stored))
+    except UseCaseError as error:
+        raise ValueError(str(error)) from error
 
 
 def settings_order(params: SamplingParams) -> tuple[tuple[float, ...], str]:

@@ -11,11 +11,12 @@ import numpy as np
 
 from poise.errors import MetricError
 from poise.metrics import METRICS, find_metrics
+from poise.metrics.checked import refuse_strangers
 from poise.metrics.judged import read_panel
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 from poise.metrics.readings import Readings, read_values
 from poise.metrics.units import Scope, Units, units_of_draws, units_of_groups
-from poise.records import Trial, params_record
+from poise.records import Prompt, Trial, params_record
 from poise.stats import Bounds, Interval, effective_units, mean_interval
 from poise.study import Study
 from poise.tables import Footnotes, Table, figure, interval, whole_html, whole_text
@@ -32,6 +33,14 @@ _UNMET = {
         "Give each prompt its `answer` in the use case's file, or leave the metric out",
     ),
     "judgements": ("texts that a judge compared", "that no judge was asked about", "`poise judge` asks one"),
+    "checks": (
+        "prompts with checks", "without any",
+        "Write `check:` into the use case's file and sweep again, which draws nothing anew; or leave the metric out",
+    ),
+    "reference": (
+        "prompts with a reference", "without any",
+        "Give each prompt its `reference` in the use case's file, or leave the metric out",
+    ),
 }  # fmt: skip
 BY_DEFINITION = "greedy draws the same text every time: this value is so by definition"
 
@@ -174,28 +183,43 @@ def choose_metrics(study: Study, use_case: str, asked: Sequence[str | Metric] | 
     Args:
         study: with completions.
         use_case: one of its use cases.
-        asked: names or metrics; None for all but those that need answers or judgements where there are none.
+        asked: names or metrics; None for all but those that need answers, checks, a reference or judgements where
+            there are none, and those that are measured only when asked, unless the use case's goal names them.
 
     Returns:
         The metrics.
 
     Raises:
-        MetricError: an unknown metric, or one that needs answers or judgements where there are none.
+        MetricError: an unknown metric, or one that needs what no prompt has; a check's callable that was not allowed.
         StudyError: no such use case.
     """
-    held = {
-        "answers": any(p.answers for p in study.prompts(use_case)),
-        "judgements": read_panel(study, use_case) is not None,
-    }
-    lacking = [need for need, there in held.items() if not there]
+    prompts = study.prompts(use_case)
+    lacking = _lacking(study, use_case, prompts)
     if asked is None:
-        return [m for m in METRICS.values() if not set(lacking) & {*m.needs}]
-    chosen = find_metrics(asked)
-    for need in lacking:
-        if blind := [m.name for m in chosen if need in m.needs]:
-            rule, got, step = _UNMET[need]
-            raise MetricError(f"{', '.join(blind)} needs {rule}", f"use case {use_case!r} {got}", step)
+        goal = study.goal(use_case)
+        named = () if goal is None else goal.metrics
+        wanted = [m for m in METRICS.values() if not m.when_asked or m.name in named]
+        chosen = [m for m in wanted if not set(lacking) & {*m.needs}]
+    else:
+        chosen = find_metrics(asked)
+        for need in lacking:
+            if blind := [m.name for m in chosen if need in m.needs]:
+                rule, got, step = _UNMET[need]
+                raise MetricError(f"{', '.join(blind)} needs {rule}", f"use case {use_case!r} {got}", step)
+    if any("checks" in m.needs for m in chosen):
+        refuse_strangers(prompts)
     return chosen
+
+
+def _lacking(study: Study, use_case: str, prompts: Sequence[Prompt]) -> list[str]:
+    """The keys of `_UNMET` that no prompt meets."""
+    held = {
+        "answers": any(p.answers for p in prompts),
+        "judgements": read_panel(study, use_case) is not None,
+        "checks": any(p.checks for p in prompts),
+        "reference": any(p.reference for p in prompts),
+    }
+    return [need for need, there in held.items() if not there]
 
 
 def bounds_of(metric: Metric, readings: Readings, trials: float) -> Bounds:
@@ -252,7 +276,7 @@ def _measure(readings: Readings, metric: Metric, index: int, trial: Trial) -> Me
         n = int((rows & np.isin(readings.prompt, prompts) & (readings.columns[metric.name] == 1)).sum())
     mean, units, found = None, Units("prompt", (), ""), Interval(None, None, absent_of(metric, readings, index))
     if len(values):
-        alike = trial.params.greedy
+        alike = trial.params.greedy and not metric.relative
         units = (
             units_of_draws(prompts, alike=alike) if isinstance(metric, CompletionMetric) else units_of_groups(prompts)
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from poise.checks import Check
 from poise.params import SamplingParams
 
 FinishReason = Literal["eos", "stop", "length"]
@@ -32,6 +33,7 @@ class Prompt:
         answers: accepted right answers; empty where there is none.
         reference: a human text to compare with, None where there is none.
         use_case: name of the use case it belongs to; "prompt" for a lone one.
+        checks: what its texts have to be; empty where nothing is checked.
     """
 
     text: str | None = None
@@ -39,6 +41,7 @@ class Prompt:
     answers: tuple[str, ...] = ()
     reference: str | None = None
     use_case: str = "prompt"
+    checks: tuple[Check, ...] = ()
 
     @property
     def chat(self) -> bool:
@@ -179,5 +182,7 @@ def params_record(params: SamplingParams) -> dict[str, float | int | str]:
 
 
 def prompt_record(prompt: Prompt) -> dict[str, object]:
-    """A prompt as plain data, for the store and for JSON."""
-    return dataclasses.asdict(prompt)
+    """A prompt as plain data, for the store and for JSON; without checks, as it was before there were any."""
+    record = dataclasses.asdict(prompt)
+    checks = [check.record() for check in prompt.checks]
+    return {**record, "checks": checks} if checks else {n: v for n, v in record.items() if n != "checks"}

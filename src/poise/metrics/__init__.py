@@ -6,13 +6,25 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from poise.errors import MetricError
-from poise.metrics import correctness, diversity, judged, lengths, likelihood, relevance, repetition
+from poise.metrics import (
+    checked,
+    correctness,
+    diversity,
+    judged,
+    lengths,
+    likelihood,
+    likeness,
+    listing,
+    relevance,
+    repetition,
+)
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 
 _TOO_SHORT = "the texts are shorter than the size compared"
 _NO_LOOP = "no text ends in a loop"
 _ONE_DRAW = "a prompt needs two draws to compare"
 _FINISH = "every text has one"
+_NO_CHECKS = "the prompts have no checks"
 
 METRICS: Mapping[str, Metric] = {
     "seq_rep_4": CompletionMetric(
@@ -84,6 +96,31 @@ METRICS: Mapping[str, Metric] = {
         meaning="The share of texts that are a right answer, apart from case, white space and outer punctuation.",
         absent="the prompts have no answers", source="exact match after normalisation; empty_output stands apart",
         compute=correctness.exact_match,
+    ),
+    "passes": CompletionMetric(
+        name="passes", unit="share", direction="higher", needs=("checks",), high=1.0,
+        meaning="The share of texts that pass every check of their prompt; a callable may also say how far.",
+        absent=_NO_CHECKS,
+        source="1 where every check of the use case's file holds, 0 for what cannot be read; invalid stands apart",
+        compute=checked.passes,
+    ),
+    "invalid": CompletionMetric(
+        name="invalid", unit="share", direction="lower", needs=("checks",), high=1.0, binary=True,
+        meaning="The share of texts that are empty or that a check cannot read: no number, no JSON.",
+        absent=_NO_CHECKS, source="texts about whose content a check can say nothing", compute=checked.invalid,
+    ),
+    "reference_f1": CompletionMetric(
+        name="reference_f1", unit="share", direction="higher", needs=("reference",), high=1.0,
+        meaning="How many words a text has in common with the reference text: 1 for the same words.",
+        absent="the prompts have no reference text with words",
+        source="Rajpurkar et al. 2016: F1 of words, without case, punctuation and English articles",
+        compute=likeness.reference_f1,
+    ),
+    "distinct_ideas": CompletionMetric(
+        name="distinct_ideas", unit="ideas", direction="higher", when_asked=True,
+        meaning="How many different ideas a text lists, of 2 to 30 words each.",
+        absent=_FINISH, source="list items, else lines, that differ in their words; none that is cut off",
+        compute=listing.distinct_ideas,
     ),
     "judge": CompletionMetric(
         name="judge", unit="share", direction="higher", needs=("judgements",), high=1.0,

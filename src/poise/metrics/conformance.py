@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from poise.checks import read_checks
 from poise.metrics.context import Context
 from poise.metrics.judged import place
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric, Need
@@ -14,6 +15,7 @@ from poise.params import SamplingParams
 from poise.records import Completion, FinishReason, Prompt, Request
 
 Group = Sequence[Completion]
+_CHECKS = read_checks(["numeric", {"must_not_include": "alert"}])
 
 
 def example(
@@ -23,7 +25,7 @@ def example(
 
     Args:
         text: what was drawn.
-        prompt: what was asked; the right answer is ``42``.
+        prompt: what was asked; the right answer is ``42``, which is checked for; it has a reference text.
         draw: its number.
         finish: with ``eos``, token 0 ends it.
 
@@ -31,7 +33,7 @@ def example(
         The completion; every token has a probability of 1/4.
     """
     ids = tuple(map(ord, text)) + ((0,) if finish == "eos" else ())
-    asked = Prompt(text=prompt, answers=("42",))
+    asked = Prompt(text=prompt, answers=("42",), reference="The wide sea is 42 miles across.", checks=_CHECKS)
     request = Request(asked, tuple(map(ord, prompt)), SamplingParams(temperature=0.7), 0, draw, max(len(ids), 1))
     return Completion(request, text, ids, (-math.log(4),) * len(ids), finish)
 
@@ -165,7 +167,7 @@ def _without(need: Need) -> tuple[list[Group], Context]:
         groups = [[replace(c, token_ids=(), logprobs=()) for c in g] for g in groups]
     elif need == "log-probabilities":
         groups = [[replace(c, logprobs=()) for c in g] for g in groups]
-    elif need == "answers":
+    elif need in ("answers", "checks", "reference"):
         groups = [[replace(c, request=replace(c.request, prompt=Prompt("Why?"))) for c in g] for g in groups]
     elif need == "word vectors":
         groups = [[replace(c, text="") for c in g] for g in groups]

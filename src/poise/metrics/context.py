@@ -38,12 +38,16 @@ class Context:
         prompts: every prompt of the use case.
         vectors: word vectors of any text.
         judgements: what a judge said of the texts, 0 to 1; see `judged.judge`.
+        outcomes: what checks found in texts, by prompt and text; filled by `checked`.
     """
 
     sizes: Sizes = field(default_factory=Sizes)
     prompts: tuple[Prompt, ...] = ()
     vectors: WordVectors = field(default_factory=WordVectors)
     judgements: Mapping[Place, float] = field(default_factory=dict)
+    outcomes: dict[tuple[Prompt, str], tuple[float, bool]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _prompt_vectors: list[PromptVectors] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod

@@ -12,7 +12,8 @@ from poise.records import Completion
 Direction = Literal["lower", "higher", "neutral"]
 Level = Literal["completion", "group"]
 Need = Literal[
-    "token ids", "log-probabilities", "answers", "word vectors", "other prompts", "several draws", "judgements"
+    "token ids", "log-probabilities", "answers", "word vectors", "other prompts", "several draws", "judgements",
+    "checks", "reference",
 ]  # fmt: skip
 EqualSize = Literal["tokens", "bytes", "texts", "tokens of texts"]
 
@@ -31,6 +32,7 @@ class Metric:
         source: paper or rule that defines it.
         low, high: smallest and largest possible value, None where there is no limit.
         equal: what has to be the same for all texts compared, None where nothing has to.
+        when_asked: whether it is measured only where a user or a use case's goal names it.
     """
 
     name: str
@@ -43,11 +45,17 @@ class Metric:
     low: float | None = 0.0
     high: float | None = None
     equal: EqualSize | None = None
+    when_asked: bool = False
 
     @property
     def level(self) -> Level:
         """``completion``: a value per text; ``group``: one per prompt and setting."""
         return "completion" if isinstance(self, CompletionMetric) else "group"
+
+    @property
+    def relative(self) -> bool:
+        """Whether a value depends on the text of the same draw that it is compared with: greedy draws then differ."""
+        return "judgements" in self.needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

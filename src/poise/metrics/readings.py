@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.metrics.context import Context, lengths_of
+from poise.metrics.examining import EXAMINER
 from poise.metrics.judged import read_judgements
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 from poise.metrics.sizes import common_sizes, heard
@@ -118,7 +119,10 @@ def read_values(study: Study, use_case: str, metrics: Sequence[Metric], among: S
     kept = held[key]
     missing = [m for m in metrics if kept.metrics.get(m.name) is not m]
     if missing:
-        _compute(study, kept, missing)
+        try:
+            _compute(study, kept, missing)
+        finally:
+            EXAMINER.close()
     return replace(kept.readings, trials=trials)  # a trial may have got another name meanwhile
 
 

@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from poise.errors import UseCaseError
+from poise.usecases.files import Document, Mark, Place, read_text
 
-MAX_BYTES = 5_000_000
 MAX_DEPTH = 20
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is some fifty times faster
 _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
-
-Place = tuple[str | int, ...]
-
-
-class Mark(NamedTuple):
-    """Where a value stands, its line counted from 1, and a scalar as it is written."""
-
-    line: int
-    written: str | None
-
-
-class Document(NamedTuple):
-    """A YAML file's content as plain data, and a `Mark` for every place in it."""
-
-    name: str
-    content: object
-    marks: dict[Place, Mark]
 
 
 def read(path: Path) -> Document:
     """Read one YAML document.
 
     Args:
-        path: a file of at most `MAX_BYTES`.
+        path: its file.
 
     Returns:
         Its content: mappings with text keys, lists, text, numbers, booleans and None.
@@ -44,25 +27,7 @@ def read(path: Path) -> Document:
     Raises:
         UseCaseError: no such file, too large, not UTF-8, not YAML, or YAML with aliases or tags.
     """
-    try:
-        if not path.is_file():
-            raise UseCaseError("A use case is a YAML file", repr(str(path)), "`poise usecase new FILE` writes one")
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UseCaseError(
-            "A use-case file must be readable", f"{path}: {error.strerror}", "Check its permissions"
-        ) from error
-    if len(raw) > MAX_BYTES:
-        raise UseCaseError(
-            f"A use-case file has at most {MAX_BYTES / 1e6:g} MB", f"{path.stat().st_size / 1e6:.1f} MB", "Split it"
-        )
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise UseCaseError("A use-case file is UTF-8 text", f"line {line} of {path.name}", "Save it as UTF-8") from None
-    return _parse(text, path.name)
+    return _parse(read_text(path), path.name)
 
 
 def _parse(text: str, name: str) -> Document:
