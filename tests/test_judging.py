@@ -10,13 +10,16 @@ from fake_judge import FakeJudge, serving
 from judged_study import TEXTS, asked, of_why, values
 from poise.comparisons import compare
 from poise.errors import MetricError
-from poise.goals import read_goal
+from poise.goals import Aim, read_goal
 from poise.judges.endpoint import KEY_ENV, QUESTION, Said, understood
 from poise.judging import judge, plan_judging
 from poise.measurements import measure
+from poise.metrics import METRICS
 from poise.metrics.judged import read_panel
+from poise.metrics.readings import read_values
+from poise.samples import take
 from poise.study import Study
-from small_studies import COLD, HOT, WARM, study_of
+from small_studies import COLD, GREEDY, HOT, WARM, study_of
 
 
 @pytest.fixture(autouse=True)
@@ -177,3 +180,20 @@ def test_what_an_answer_means(said: str, meant: str) -> None:
 def test_the_docs_show_the_question() -> None:
     page = (Path(__file__).resolve().parent.parent / "docs" / "judge.md").read_text("utf-8")
     assert QUESTION in " ".join(page.replace("\n> ", " ").split())
+
+
+def test_a_greedy_text_is_worth_something_else_beside_each_text_of_the_baseline(tmp_path: Path) -> None:
+    """One greedy text, longer than two of the baseline's four, shorter than one, equal to one: 0.625, by draw too."""
+    base = ["x", "xx", "xxx", "xxxx"]
+    with (
+        study_of(tmp_path, {WARM: {"why": base}, GREEDY: {"why": ["xxx"] * 4}}) as study,
+        serving(FakeJudge()) as server,
+    ):
+        assert asked(study, server).plan.same == 1
+        assert [values(study)[GREEDY, 0, d] for d in range(4)] == [1, 1, 0.5, 0]
+        means = {m.trial.params: m.mean for m in measure(study, metrics=["judge"])}
+        assert means == {WARM.normalised(): 0.5, GREEDY.normalised(): 0.625}
+        [found] = compare(study, WARM, GREEDY, metrics=["judge"])
+        assert (found.difference, found.n_pairs) == (0.125, 4)
+        sample = take(study, read_values(study, "prompt", [METRICS["judge"]]), Aim("judge", "raise"), [0])
+        assert sorted(map(tuple, sample.strata[0].tolist())) == [(0, 0.5), (0.5, 0.5), (1, 0.5), (1, 0.5)]

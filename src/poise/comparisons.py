@@ -295,7 +295,7 @@ def _draft(readings: Readings, metric: Metric, pairs: Pairs, a: Trial, b: Trial)
     )  # fmt: skip
     if not len(pairs.a):
         return empty, None
-    per_text, greedy = isinstance(metric, CompletionMetric), (a.params.greedy, b.params.greedy)
+    per_text, greedy = isinstance(metric, CompletionMetric), [t.params.greedy and not metric.relative for t in (a, b)]
     units = units_of_draws(pairs.prompt, alike=all(greedy)) if per_text else units_of_groups(pairs.prompt)
     of_a, of_b = units.strata(pairs.a), units.strata(pairs.b)
     apart = [y - x for x, y in zip(of_a, of_b, strict=True)]

@@ -157,7 +157,7 @@ def usable(sample: Sample, settings: Sequence[int], units: int | None = None) ->
 
 
 def _by_draw(readings: Readings, metric: str, prompt: int) -> Matrix:
-    """Draws by settings, (D, K), of one prompt; a greedy text is the same in every draw."""
+    """Draws by settings, (D, K), of one prompt; a greedy text, and its value, is the same in every draw."""
     rows = np.flatnonzero(readings.prompt == prompt)
     draws = {int(d): i for i, d in enumerate(np.unique(readings.draw[rows]))}
     found = np.full((len(draws), len(readings.trials)), np.nan)
@@ -165,7 +165,7 @@ def _by_draw(readings: Readings, metric: str, prompt: int) -> Matrix:
         found[draws[int(readings.draw[r])], readings.trial[r]] = readings.columns[metric][r]
     for k, trial in enumerate(readings.trials):
         known = found[np.isfinite(found[:, k]), k]
-        if trial.params.greedy and len(known):
+        if trial.params.greedy and not METRICS[metric].relative and len(known):
             found[:, k] = known[0]
     return found
 

@@ -45,7 +45,7 @@ def pair(readings: Readings, metric: Metric, a: Trial, b: Trial) -> Pairs:
         return Pairs(values[first][prompt], values[second][prompt], prompt, np.zeros_like(prompt))
     of_a, of_b = (_by_key(readings, readings.columns[metric.name], i) for i in (first, second))
     for trial, mine, others in ((a, of_a, of_b), (b, of_b, of_a)):
-        if trial.params.greedy and not metric.relative:  # noise plays no part: its text is the same in every draw, also in those not asked
+        if trial.params.greedy and not metric.relative:  # its text is the same in every draw, also in those not asked
             texts = {prompt: value for (prompt, _), value in mine.items()}
             mine.update({key: texts[key[0]] for key in others if key[0] in texts})
     keys = np.array([k for k in of_a if k in of_b], dtype=np.int64).reshape(-1, 2)
