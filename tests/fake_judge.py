@@ -8,7 +8,6 @@ How it judges, by name:
 - ``refuses``: declines.
 - ``thinks``: is ``longer``, and thinks aloud first.
 - ``echoes``: repeats the headers that it got, key included, also where it fails.
-- ``html``: is no judge.
 
 What else it can do, by HTTP status: ``status=401`` and so on, for every call or, with ``fails_at=n``, from the n-th on.
 ``holds_at=n`` holds back every answer from the n-th on until `release` is set.
@@ -35,14 +34,16 @@ class FakeJudge:
         status: of the answers; 200 is an answer.
         fails_at: number of the first call that gets `status`, from 0.
         holds_at: number of the first call that is held back; None for none.
+        says: what it says to everything, in place of an answer; None for answers.
         key: what the Authorization header must hold; None for anything.
     """
 
     def __init__(
         self, way: str = "longer", *, status: int = 200, fails_at: int = 0, holds_at: int | None = None,
-        key: str | None = None,
+        says: dict[str, Any] | str | None = None, key: str | None = None,
     ) -> None:  # fmt: skip
-        self.way, self.status, self.fails_at, self.holds_at, self.key = way, status, fails_at, holds_at, key
+        self.way, self.status, self.fails_at, self.holds_at, self.says = way, status, fails_at, holds_at, says
+        self.key = key
         self.asked: list[str] = []  # the messages
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -65,8 +66,8 @@ class FakeJudge:
         if self.status != 200 and number >= self.fails_at:
             told = str(headers) if self.way == "echoes" else f"the server says {self.status}"
             return self.status, {"error": {"message": told}}
-        if self.way == "html":
-            return 200, "<html>Welcome</html>"
+        if self.says is not None:
+            return 200, self.says
         refusal = "I would rather not." if self.way == "refuses" else None
         said = {
             "role": "assistant",

@@ -117,8 +117,9 @@ def test_an_answer_that_does_not_come(study: Study) -> None:
         asked(study, server, timeout=0.05, parallel=2)
 
 
-def test_something_else_at_that_address(study: Study) -> None:
-    with serving(FakeJudge("html")) as server:
+@pytest.mark.parametrize("said", ["<html>Welcome</html>", {}, {"choices": 5}, {"choices": []}, {"choices": [{}]}])
+def test_something_else_at_that_address(study: Study, said: Any) -> None:
+    with serving(FakeJudge(says=said)) as server:
         with pytest.raises(EngineError, match="speaks the chat-completions protocol"):
             asked(study, server)
         with pytest.raises(EngineError, match="must know the model, but got 404"):
@@ -157,6 +158,16 @@ def test_a_server_that_repeats_the_key_in_its_errors(
     assert SECRET not in "".join(traceback.format_exception(caught.value))
     if status != 401:
         assert "[key]" in str(caught.value)
+
+
+def test_a_key_that_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_ENV, f" {SECRET}\n")
+    assert find_endpoint("https://box/v1", "m", None, 1).key == SECRET
+    for broken in ("sk-…", "sk\nno"):
+        monkeypatch.setenv(KEY_ENV, broken)
+        with pytest.raises(UsageError, match="plain characters, but got something else in OPENAI_API_KEY") as caught:
+            find_endpoint("https://box/v1", "m", None, 1)
+        assert broken not in str(caught.value)
 
 
 def test_the_usual_key_stays_at_home(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ def find_endpoint(url: str, model: str, key_env: str | None, timeout: float) -> 
         The endpoint.
 
     Raises:
-        UsageError: no URL of a server, no name, a variable that is not set.
+        UsageError: no URL of a server, no name, a variable that is not set, or holds no key.
     """
     checked = _checked_url(url)
     if not isinstance(model, str) or not model.strip():
@@ -88,7 +88,11 @@ def find_endpoint(url: str, model: str, key_env: str | None, timeout: float) -> 
         raise UsageError("--key-env names an environment variable that holds the key", f"{key_env!r}, which is empty",
                          f"export {key_env}=…, or leave --key-env out")  # fmt: skip
     safe = checked.startswith("https://") or _on_this_machine(urlsplit(checked).hostname or "")
-    key = os.environ.get(key_env or KEY_ENV) if key_env or safe else None
+    key = os.environ.get(key_env or KEY_ENV, "").strip() if key_env or safe else ""
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(
+            "A key is one line of plain characters", f"something else in {key_env or KEY_ENV}", "Set it anew"
+        )
     return Endpoint(checked, model.strip(), key or None, key_env or KEY_ENV, timeout)
 
 
@@ -145,7 +149,8 @@ class Judge:
         self._client.close()
 
     def _read(self, answer: Any) -> Said:
-        choice = next(iter(getattr(answer, "choices", None) or []), None)
+        choices = getattr(answer, "choices", None)
+        choice = choices[0] if isinstance(choices, list) and choices else None
         message = getattr(choice, "message", None)
         if message is None:
             raise EngineError(
