@@ -71,12 +71,14 @@ def metrics() -> str:
     """docs/metrics.md from `METRICS`."""
     lines = [GENERATED.format("src/poise/metrics/"), "# Metrics", ""]
     lines += [
-        "`poise measure` prints all of them, `--metric NAME` one. No data, no number: a metric without data says why.",
+        "`poise measure` prints all that the prompts allow, `--metric NAME` one: what needs answers, checks, a reference",
+        "or judgements is there once a use case has them. No data, no number: a metric without data says why.",
         "",
     ]
     for name, m in poise.METRICS.items():
         rows = [("unit", m.unit), ("better", m.direction), ("one number per", m.level)]
         rows += [("needs", ", ".join(sorted(m.needs)) or "nothing"), ("source", m.source)]
+        rows += [("measured", "where `--metric` or a use case's goal names it")] if m.when_asked else []
         lines += [f"## {name}", "", m.meaning, "", *_table(("", ""), rows), ""]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -34,9 +34,21 @@ FLOORS = (
     Floor("the law, the records, all pairs", ("law", "records", "motions", "families", "looks", "effects", "fronts")),
     Floor(
         "parameters, noise, numbers",
-        ("params", "noise", "stats", "texts", "schema", "places", "spans", "bands", "goals", "numerals", "checks",
-         "examiner"),
-    ),  # fmt: skip
+        (
+            "params",
+            "noise",
+            "stats",
+            "texts",
+            "schema",
+            "places",
+            "spans",
+            "bands",
+            "goals",
+            "numerals",
+            "checks",
+            "examiner",
+        ),
+    ),
     Floor("the ground", ("errors", "escapes", "jsontexts")),
 )
 HEIGHT = {unit: len(FLOORS) - depth for depth, floor in enumerate(FLOORS) for unit in floor.units}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -89,6 +90,37 @@ def test_metrics_of_groups_need_eight_prompts(tmp_path: Path) -> None:
         found = one(measure(study, metrics=["distinct_texts"]), "distinct_texts")
     assert (found.mean, found.scope, found.n, found.n_prompts) == ((7 + 0.5) / 8, "use_case", 16, 8)
     assert found.low is not None
+
+
+def test_what_is_measured_without_asking(tmp_path: Path) -> None:
+    asked = Prompt("why", answers=("42",), reference="It is 42.", checks=poise.read_checks("numeric"))
+    needy = {"exact_match", "passes", "invalid", "reference_f1"}
+    with study_of(tmp_path, {WARM: {"a": ["x"]}}) as study:
+        study.add(drawn("42", dataclasses.replace(asked, use_case="sums")))
+        plain, full = ({m.metric for m in measure(study, use_case=name)} for name in ("prompt", "sums"))
+        assert full - plain == needy
+        assert set(METRICS) - full == {"judge", "distinct_ideas"}
+        study.keep_goal("sums", poise.read_goal({"raise": "distinct_ideas", "constraints": ["judge >= 0.5"]}))
+        assert {m.metric for m in measure(study, use_case="sums")} - full == {"distinct_ideas"}, "the goal names it"
+        assert one(measure(study, metrics=["distinct_ideas"], use_case="prompt"), "distinct_ideas").unit == "ideas"
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("exact_match", "exact_match needs prompts with answers, but got use case 'prompt' without any"),
+        ("passes", "passes needs prompts with checks, but got use case 'prompt' without any. Write `check:`"),
+        ("invalid", "invalid needs prompts with checks"),
+        (
+            "reference_f1",
+            "reference_f1 needs prompts with a reference, but got use case 'prompt' without any. Give each",
+        ),
+        ("judge", "judge needs texts that a judge compared"),
+    ],
+)
+def test_what_is_missing_is_said(tmp_path: Path, metric: str, message: str) -> None:
+    with study_of(tmp_path, {WARM: {"a": ["x"]}}) as study, pytest.raises(MetricError, match=message):
+        measure(study, metrics=[metric])
 
 
 def test_greedy_draws_are_no_evidence_of_noise(tmp_path: Path) -> None:

@@ -251,6 +251,38 @@ def test_exact_match_by_hand() -> None:
     assert normalise_answer("a \n  b") == "a b"
 
 
+def test_reference_f1_by_hand() -> None:
+    asked = Prompt("Where?", reference="The cat sat on a mat.")  # cat sat on mat
+    # "a Cat, on the hat" is cat on hat: 2 words in common, 2 * 2 / (3 + 4).
+    found = [value("reference_f1", drawn(t, asked)) for t in ("The cat sat on a mat.", "a Cat, on the hat", "dog", "")]
+    assert found == [1, pytest.approx(4 / 7), 0, 0]
+    assert value("reference_f1", drawn("on on on", asked)) == pytest.approx(2 / 7)  # a word counts as often as in both
+    assert value("reference_f1", drawn("cat")) is None
+    assert value("reference_f1", drawn("cat", Prompt("Where?", reference="The!"))) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "ideas"),
+    [
+        ("1. Sell old books\n2. Walk the dog\n3) sell OLD books!", 2),
+        ("Here are some:\n\n- **Sell** old books\n- Walk the dog\n\nI hope that this helps you.", 2),
+        ("1. Sell old books\n   - ask your friends\n   - ask the library\n2. Walk the dog", 2),
+        ("Ideas for you:\nSell old books\nWalk the dog", 2),
+        ("* Books\n* Sell old books\n* " + "very " * 31, 1),  # one word, three words, 31 words
+        ("1990 was a good year\nSell old books", 2),
+        ("", 0),
+        ("-\n- \n1.", 0),
+    ],
+)
+def test_ideas_by_eye(text: str, ideas: int) -> None:
+    assert value("distinct_ideas", drawn(text, finish="eos")) == ideas
+
+
+def test_an_idea_that_is_cut_off_is_none() -> None:
+    assert value("distinct_ideas", drawn("- Sell old books\n- Walk the")) == 1
+    assert value("distinct_ideas", drawn("- Sell old books\n- Walk the", finish="eos")) == 2
+
+
 def test_lengths_and_endings_by_hand() -> None:
     ended, cut, stopped = drawn("abc", finish="eos"), drawn("abc"), drawn("abc", finish="stop")
     assert [value("length", c) for c in (ended, cut, stopped)] == [3, 3, 3]

@@ -315,6 +315,30 @@ def test_a_recipe_with_control_characters_goes_through_a_file(tmp_path: Path) ->
     assert yaml.safe_load(text)["name"] == "odd"
 
 
+def test_a_recipe_carries_goal_and_checks(tmp_path: Path) -> None:
+    said: dict[str, Any] = {
+        "goal": {"raise": "passes", "constraints": ["invalid <= 0.1"], "matters": 0.05},
+        "check": [{"json_schema": {"type": "object", "required": ["n"]}}, {"regex": "\x1b\\["}],
+        "prompts": [{"text": "a", "answer": "42", "check": [{"numeric": "answer", "within": 0.5}]}, "b"],
+    }
+    case = poise.UseCase(name="sums", mode="text", **said)
+    grid = poise.grid(temperature=[0.5, 0.7])
+    with poise.sweep(poise.load("fake"), case, grid, study=tmp_path / "s.db", max_tokens=4) as drawn:
+        seen = survey(drawn, "sums")
+    file = tmp_path / "usecase.yaml"
+    file.write_text(use_case_file(seen))
+    again = poise.load_use_case(file)
+    assert (again.goal, again.prompts) == (case.goal, case.prompts)
+
+
+def test_a_lone_prompt_with_a_check_is_drawn_again_from_a_file(tmp_path: Path) -> None:
+    asked = Prompt("a", checks=poise.read_checks({"regex": "x"}))
+    with poise.sweep(poise.load("fake"), asked, poise.grid(temperature=0.5), study=tmp_path / "s.db") as drawn:
+        recipe = make_recipe(drawn.fingerprint, survey(drawn, "prompt"))
+    assert "-f usecase.yaml" in recipe.commands[0]
+    assert "regex: x" in recipe.file
+
+
 def test_an_empty_study_and_a_folder_that_is_not_there(tmp_path: Path, study: poise.Study) -> None:
     with poise.Study.open(tmp_path / "empty.db") as empty, pytest.raises(StudyError, match="poise sweep"):
         poise.report(empty, tmp_path / "report.html")

@@ -94,6 +94,33 @@ prompts:
     )
 
 
+def test_a_goal_and_checks(tmp_path: Path) -> None:
+    text = """
+name: sums
+goal: {hold: nll, near: reference, also: {lower: length}, constraints: passes >= 0.9, matters: 0.1, baseline: greedy}
+check: [{must_not_include: sorry}, {must_include: metres}]
+prompts:
+  - text: How high?
+    answer: "42"
+    check: [numeric, {regex: "^[0-9]"}]
+    must_include: [metres]
+  - How long?
+"""
+    case = load_use_case(write(tmp_path, text))
+    assert str(case.goal) == (
+        "hold nll near the reference; also lower length; passes >= 0.9; differences under 0.1 do not matter; "
+        "baseline greedy"
+    )
+    both = ["must_not_include sorry", "must_include metres"]
+    assert list(map(str, case.check)) == both
+    first, second = ([str(c) for c in prompt.checks] for prompt in case.prompts)
+    assert first == ["numeric", "regex ^[0-9]", "must_include metres", "must_not_include sorry"], (
+        "each once, its own first"
+    )
+    assert second == both
+    assert UseCase(name="sums", check=case.check, prompts=case.prompts).prompts == case.prompts
+
+
 def test_what_a_file_leaves_out(tmp_path: Path) -> None:
     case = load_use_case(write(tmp_path, "prompts: [Hello, {messages: [{role: user, content: Hi}]}]", "greet.yml"))
     assert case.name == "greet", "the file's name"
@@ -121,6 +148,24 @@ MISTAKES: dict[str, tuple[str | bytes, str]] = {
     "a field of later": ("prompts: [a]\nweights: x\n", "A use case has the fields name, description, mode, system"),
     "metrics": ("prompts: [a]\nmetrics: [x]\n", "but got 'metrics', line 2 of mine.yaml"),
     "constraints": ("prompts: [a]\nconstraints: x\n", "but got 'constraints', line 2 of mine.yaml"),
+    "a goal as text": ("prompts: [a]\ngoal: loops\n", "A goal is a mapping, but got 'loops', line 2 of mine.yaml"),
+    "a goal's field": ("prompts: [a]\ngoal:\n  raise: nll\n  limits: x\n", "but got limits, line 4 of mine.yaml"),
+    "no sense": ("prompts: [a]\ngoal: {matters: 1}\n", "exactly one of raise, lower and hold, but got none, line 2"),
+    "constraint": ("goal:\n  raise: nll\n  constraints: [x]\nprompts: [a]\n", "but got 'x', line 1 of mine.yaml"),
+    "a check": ("prompts:\n  - text: a\n    check: match\n", "A check is exact, numeric, or a mapping of one of"),
+    "check of all": ("prompts: [a]\ncheck:\n  - exact\n", "with the prompt's answer, but got a prompt without"),
+    "kind of check": ("check:\n  - regx: a\nprompts: [a]\n", "got 'regx', line 2 of mine.yaml. Did you mean regex?"),
+    "broken pattern": (
+        "prompts:\n  - text: a\n    check:\n      - exact\n      - regex: '('\n    answer: b\n",
+        "but got '(': missing ), unterminated subpattern at position 0, line 5 of mine.yaml",
+    ),
+    "broken schema": (
+        "check:\n  json_schema:\n    type: objct\nprompts: [a]\n",
+        "given schemas at $.type, line 2 of mine.yaml",
+    ),
+    "number without": ("prompts:\n  - b\n  - {text: a, answer: x, check: numeric}\n", "then has, but got 'x', line 3"),
+    "empty phrase": ("prompts:\n  - text: a\n    must_include: ['']\n", "none empty, but got [''], line 3 of"),
+    "code": ("prompts: [a]\ncheck: {callable: os}\n", "callable is an import path, but got 'os', line 2 of mine.yaml"),
     "unquoted colon": ("prompts:\n  - a\n  - Explain: a cat\n", "line 3 of mine.yaml. Put the prompt in quotes"),
     "unknown mode": ("mode: talk\nprompts: [a]\n", "mode is chat or text, but got 'talk', line 1"),
     "no tokens": ("max_tokens: 0\nprompts: [a]\n", "max_tokens is a whole number of at least 1, but got '0', line 1"),
@@ -256,7 +301,7 @@ PLAIN = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = st.sampled_from([*UseCase.model_fields, "text", "answer", "nonsense"])
+FIELDS = st.sampled_from([*UseCase.model_fields, "text", "answer", "must_include", "regex", "numeric", "nonsense"])
 
 
 @settings(deadline=None)

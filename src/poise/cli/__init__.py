@@ -113,7 +113,7 @@ COMMANDS = (
     Command(
         "usecase show",
         "poise.cli.catalogues:show_use_case",
-        "Show what a use case is for, and its prompts.",
+        "Show what a use case is for, its goal, prompts and checks.",
         "poise usecase show creative-story",
     ),
     Command(

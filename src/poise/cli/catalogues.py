@@ -61,16 +61,21 @@ def new_use_case(
 
 
 def show_use_case(
-    name: Annotated[str, typer.Argument(help="A built-in name or a YAML file.")], as_json: JsonFlag = False
+    name: Annotated[str, typer.Argument(help="A built-in name, or a YAML, JSONL or CSV file.")],
+    as_json: JsonFlag = False,
 ) -> None:
-    """Show what a use case is for, and its prompts."""
+    """Show what a use case is for, its goal, prompts and checks."""
     if as_json:
         _show_record(name)
         return
     case = poise.load_use_case(name)
     show(f"{case.name}: {case.description}\n")
+    if case.goal is not None:
+        show(f"goal: {case.goal}\n")
     for number, prompt in enumerate(case.prompts, 1):
         show(f"{number:>3}  {prompt.shown}")
+        for check in prompt.checks:
+            show(f"     check: {check}")
     show(f"\nNext: poise sweep smollm2 -f {quoted(name)} --temperature 0.3,0.9")
 
 
@@ -86,7 +91,9 @@ def _show_record(name: str) -> None:
         name=case.name,
         path=None if built_in else os.path.abspath(name),
         description=case.description,
+        goal=None if case.goal is None else str(case.goal),
         prompts=[p.shown for p in case.prompts],
+        checks=[list(map(str, p.checks)) for p in case.prompts],
     )
     show_json(record)
 

@@ -35,7 +35,9 @@ _SHOWN = 8  # settings that a sweep shows a text of
 Model = Annotated[str, typer.Argument(help="smollm2, hf:NAME_OR_DIR, gguf:FILE or fake; see `poise list models`.")]
 OnePrompt = Annotated[str, typer.Argument(help="What to continue or answer.")]
 MaybePrompt = Annotated[str | None, typer.Argument(help="What to continue or answer; or use -f.")]
-Files = Annotated[list[str], typer.Option("--file", "-f", help="A use case: YAML file or built-in name. Repeatable.")]
+Files = Annotated[
+    list[str], typer.Option("--file", "-f", help="A use case: YAML, JSONL or CSV file, or built-in name. Repeatable.")
+]
 UntilDecided = Annotated[
     bool,
     typer.Option("--until-decided", help="Draw in rounds of prompts, drop what is worse, stop when it is settled."),

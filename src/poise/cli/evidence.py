@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 import typer
 
 import poise
-from poise.cli.flags import any_number
+from poise.cli.flags import AllowFlag, allow_named, allowed, any_number
 from poise.cli.schemas import Compared, ComparisonRecord, Dumped, Measured, MeasurementRecord, Reported
 from poise.cli.terminal import counted, quoted, show, show_json, tell
 from poise.errors import StudyError, UsageError
@@ -78,9 +78,11 @@ def measure(
     metrics: MetricFlag = [],  # noqa: B006  Typer copies it
     use_case: UseCaseFlag = None,
     study: StudyFlag = None,
+    allow: AllowFlag = [],  # noqa: B006
     as_json: JsonFlag = False,
 ) -> None:
     """Put numbers on a study, with 95 % intervals."""
+    allow_named(allow)
     with reading(study, judging=as_json, command="measure") as opened:
         rows = poise.measure(opened, metrics=metrics or None, use_case=use_case)
         if as_json:
@@ -89,7 +91,7 @@ def measure(
         show(str(rows))
         labels = list(dict.fromkeys(t.label for t in opened.trials(use_case) if not t.names))
     labels = [*labels, "greedy", "engine-default"][:2] if len(labels) < 2 else [labels[0], labels[-1]]
-    show(f"\nNext: poise compare {' '.join(map(quoted, labels))}{naming(study)}")
+    show(f"\nNext: poise compare {' '.join(map(quoted, labels))}{naming(study)}{allowed(allow)}")
 
 
 def compare(
@@ -108,12 +110,14 @@ def compare(
     ] = None,
     use_case: UseCaseFlag = None,
     study: StudyFlag = None,
+    allow: AllowFlag = [],  # noqa: B006
     as_json: JsonFlag = False,
 ) -> None:
     """Compare two trials prompt by prompt and draw by draw.
 
     Says whether the difference is there, or how large it would have to be to be seen.
     """
+    allow_named(allow)
     with reading(study, judging=as_json, command="compare") as opened:
         rows = poise.compare(opened, a, b, metrics=metrics or None, use_case=use_case, matters=matters)
         if as_json:
@@ -121,18 +125,20 @@ def compare(
             return
         show(str(rows))
         goals = [name for name in opened.use_cases() if opened.goal(name) is not None]
-    show(f"\nNext: poise {'decide' if goals else 'report'}{naming(study)}")
+    show(f"\nNext: poise {'decide' if goals else 'report'}{naming(study)}{allowed(allow)}")
 
 
 def report(
     output: Annotated[str, typer.Option("--output", "-o", help="File of the page.")] = "report.html",
     study: StudyFlag = None,
+    allow: AllowFlag = [],  # noqa: B006
     as_json: JsonFlag = False,
 ) -> None:
     """Write a study as one self-contained page.
 
     Charts with intervals, texts side by side, how the numbers were made and how to make them again.
     """
+    allow_named(allow)
     with reading(study, judging=True, command="report") as opened:
         page = poise.report(opened, output)
         if as_json:

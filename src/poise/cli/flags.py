@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+import poise
 from poise.cli import grammar
 from poise.cli.terminal import quoted
 from poise.errors import ParameterError, UsageError
@@ -20,6 +21,13 @@ LAW_OF_DIAL = "Decoding parameters: a..b moves one (--top-k also 1..off), a fixe
 DRAW = "Drawing"
 MODEL = "Model"
 OUTPUT = "Output"
+AllowFlag = Annotated[
+    list[str],
+    typer.Option(
+        "--allow-callable", metavar="MODULE:FUNCTION",
+        help="Run this Python function of a check on the texts. Only one that you have read. Repeatable.",
+    ),
+]  # fmt: skip
 MAX_TOKENS = 128  # what poise draws where nobody says; `asks` decides, a test compares
 
 # What each flag is: name, type, default, declarations, panel, help.
@@ -87,6 +95,24 @@ class Subject(NamedTuple):
     model: str
     prompt: str | None = None
     files: Sequence[str] = ()
+
+
+def allow_named(names: Sequence[str]) -> None:
+    """Let the checks of this command run the callables that `AllowFlag` named.
+
+    Args:
+        names: as typed.
+
+    Raises:
+        UseCaseError: one is no import path.
+    """
+    for name in names:
+        poise.allow_callable(name)
+
+
+def allowed(names: Sequence[str]) -> str:
+    """The flags with which a following command may run the same callables, each with a space in front."""
+    return "".join(f" --allow-callable {quoted(name)}" for name in names)
 
 
 def flag(name: str) -> str:

@@ -246,7 +246,9 @@ class UseCaseRecord(Record):
     name: str
     path: str | None = Field(description="the file, null for a built-in one")
     description: str
+    goal: str | None = Field(description="what its settings should do, null where it says nothing")
     prompts: list[str] = Field(description="texts, or last user messages")
+    checks: list[list[str]] = Field(description="for each prompt, what its texts have to be")
 
 
 class PlanRecord(Record):

@@ -66,7 +66,7 @@ def make_recipe(fingerprint: Fingerprint, survey: Survey) -> Recipe:
 
 
 def use_case_file(survey: Survey) -> str:
-    """The prompts of a use case as a YAML file that `poise sweep -f` reads.
+    """A use case's goal and prompts as a YAML file that `poise sweep -f` reads.
 
     Args:
         survey: of the use case.
@@ -74,7 +74,8 @@ def use_case_file(survey: Survey) -> str:
     Returns:
         YAML in plain ASCII: control characters and bidi marks are written as escapes.
     """
-    record = {"name": survey.use_case, "prompts": [_prompt_entry(p) for p in survey.prompts]}
+    goal = {} if survey.goal is None else {"goal": survey.goal.record()}
+    record = {"name": survey.use_case, **goal, "prompts": [_prompt_entry(p) for p in survey.prompts]}
     text: str = yaml.safe_dump(record, sort_keys=False, allow_unicode=False, width=100)
     return text
 
@@ -109,7 +110,8 @@ def _flags(spread: dict[str, tuple[Number | None, ...]]) -> list[str]:
 def _is_built_in(survey: Survey) -> bool:
     if survey.use_case not in built_in_names():
         return False
-    return tuple(load_use_case(survey.use_case).prompts) == survey.prompts
+    case = load_use_case(survey.use_case)
+    return case.prompts == survey.prompts and survey.goal in (None, case.goal)
 
 
 def _prompt_flags(survey: Survey) -> list[str]:
@@ -119,11 +121,12 @@ def _prompt_flags(survey: Survey) -> list[str]:
 
 
 def _needs_file(survey: Survey) -> bool:
-    """Several prompts, answered ones, a conversation, or characters nobody can type."""
+    """A goal, several prompts, answered or checked ones, a conversation, or characters nobody can type."""
     prompt = survey.prompts[0]
     said = [prompt.text or "", *(m.content for m in prompt.messages)]
     turns = [m.role for m in prompt.messages if m.role != "system"]
-    plain = not prompt.answers and prompt.reference is None and turns in ([], ["user"])
+    judged = bool(prompt.answers or prompt.checks or prompt.reference is not None or survey.goal is not None)
+    plain = not judged and turns in ([], ["user"])
     return len(survey.prompts) > 1 or not plain or any(changed(s) or s.startswith("-") for s in said)
 
 
@@ -137,4 +140,6 @@ def _prompt_entry(prompt: Prompt) -> object:
         entry["answer"] = list(prompt.answers)
     if prompt.reference is not None:
         entry["reference"] = prompt.reference
+    if prompt.checks:
+        entry["check"] = [check.record() for check in prompt.checks]
     return entry

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from poise.goals import Goal
 from poise.records import Completion, Prompt, Request, Trial
 from poise.reports.axes import Axis, Contrast, contrasts, find_axis
 from poise.reports.excerpts import PromptExcerpts, choose_columns, choose_excerpts
@@ -36,6 +37,7 @@ class Survey:
         fewest, most: draws per prompt and setting.
         seeds: in ascending order.
         limits: every combination that was used.
+        goal: what it was last drawn for; None where it has none.
     """
 
     use_case: str
@@ -50,6 +52,7 @@ class Survey:
     most: int
     seeds: tuple[int, ...]
     limits: tuple[Limits, ...]
+    goal: Goal | None = None
 
 
 class _Counter:
@@ -100,4 +103,5 @@ def survey(study: Study, use_case: str) -> Survey:
         most=max(counts, default=0),
         seeds=tuple(sorted(counter.seeds)),
         limits=tuple(counter.limits),
+        goal=study.goal(use_case),
     )
