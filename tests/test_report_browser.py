@@ -107,8 +107,27 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prompts = [Prompt(ATTACK + " go" * i, use_case=f"case {ATTACK}") for i in range(3)]
     settings = poise.grid(temperature=[0.5, 1.5])
     study = poise.sweep(
-        engine, prompts, settings, study=folder / "study.db", draws=4, max_tokens=60, stop=["</p>\u202e"]
+        engine, prompts, settings, study=folder / "study.db", draws=8, max_tokens=60, stop=["</p>\u202e"]
     )
+    study.keep_goal(f"case {ATTACK}", poise.read_goal({"raise": "length", "constraints": ["loop_rate <= 1"]}))
+    return poise.report(study, folder / "report.html")
+
+
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two use cases with a goal, of 16 prompts and of 10, whose verdicts recommend other settings than the baseline."""
+    folder = tmp_path_factory.mktemp("decided")
+    settings = poise.grid(temperature=[0.3, 1.2], top_p=[0.8, None])
+    cases = [
+        poise.UseCase(
+            name=name,
+            mode="text",
+            prompts=[f"{word} " * (i + 1) for i in range(n)],
+            goal={"raise": "nll", "matters": 0.1, "baseline": "greedy"},
+        )
+        for name, word, n in (("wide", "go", 16), ("narrow", "ship", 10))
+    ]
+    study = poise.sweep(poise.load("fake"), cases, settings, study=folder / "study.db", draws=1, max_tokens=40)
     return poise.report(study, folder / "report.html")
 
 
@@ -183,7 +202,7 @@ def test_axe_finds_nothing_serious(plain: Path, hostile: Path, show: Open, width
     import selenium_axe_python
 
     axe = (Path(selenium_axe_python.__file__).parent / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-    for page in (plain, hostile):
+    for page in (plain, hostile):  # the hostile one has a verdict too
         browser = show(page, width, dark)
         open_all(browser)
         browser.execute_script(axe)
@@ -193,8 +212,8 @@ def test_axe_finds_nothing_serious(plain: Path, hostile: Path, show: Open, width
         assert [(v["impact"], v["id"], v["nodes"][0]["html"]) for v in found["violations"]] == []
 
 
-def test_the_page_fits_a_phone(plain: Path, hostile: Path, show: Open) -> None:
-    for page in (plain, hostile):
+def test_the_page_fits_a_phone(plain: Path, hostile: Path, decided: Path, show: Open) -> None:
+    for page in (plain, hostile, decided):
         browser = show(page, 390)
         open_all(browser)
         assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
@@ -247,8 +266,45 @@ def test_a_click_on_a_point_leads_to_its_texts(plain: Path, show: Open) -> None:
     assert browser.execute_script(shown).startswith("temperature=")
 
 
-def test_every_chart_has_its_numbers_in_a_table(plain: Path, show: Open) -> None:
-    browser = show(plain)
+@pytest.mark.parametrize(("width", "columns"), [(1280, 3), (390, 1)])
+def test_texts_of_both_sides_stand_beside_the_verdict(decided: Path, show: Open, width: int, columns: int) -> None:
+    """The sentences and two texts in a row; on a phone one below the other."""
+    browser = show(decided, width)
+    lefts = browser.execute_script(
+        "const r = document.querySelector('.ruling');"
+        "return [...r.querySelectorAll('.said, .side')].map((e) => Math.round(e.getBoundingClientRect().left))"
+    )
+    assert len(lefts) == 3
+    assert len(set(lefts)) == columns
+    assert lefts == sorted(lefts)
+
+
+def test_the_evidence_opens_with_its_chart(decided: Path, show: Open) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser = show(decided)
+    state = "return [...document.querySelectorAll('.grounds')].map((d) => [d.open, !!d.querySelector('svg')])"
+    assert browser.execute_script(state) == [[False, False]] * 2
+    browser.find_element("css selector", ".grounds > summary").send_keys(Keys.ENTER)
+    time.sleep(0.1)
+    wait_for_charts(browser)
+    assert browser.execute_script(state) == [[True, True], [False, False]]
+    dots = browser.find_elements("css selector", ".grounds[open] .mark-symbol path")
+    rows = browser.find_elements("css selector", ".grounds[open] tbody tr")
+    assert len(dots) == len(rows) == 6
+    best = [r.find_element("css selector", "th").text for r in rows if r.get_attribute("class") == "best"]
+    assert 1 <= len(best) < 6
+    filled = [d.get_attribute("fill") for d in dots].count("var(--line-1)")
+    assert filled == len(best)
+    assert browser.execute_script("return seen") == []
+
+
+def test_every_chart_has_its_numbers_in_a_table(plain: Path, decided: Path, show: Open) -> None:
+    for page in (plain, decided):
+        numbers_of_charts(show(page))
+
+
+def numbers_of_charts(browser: Any) -> None:
     said = browser.execute_script(
         "return [...document.querySelectorAll('.chart')].map((c) => [c.getAttribute('role'),"
         " c.getAttribute('aria-label'), c.parentElement.querySelector('strong').textContent])"

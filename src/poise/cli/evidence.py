@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 import typer
 
 import poise
+from poise.cli.aims import Wanted, with_goal_flags
 from poise.cli.flags import AllowFlag, allow_named, allowed, any_number
 from poise.cli.schemas import Compared, ComparisonRecord, Dumped, Measured, MeasurementRecord, Reported
 from poise.cli.terminal import counted, quoted, show, show_json, tell
@@ -128,19 +129,23 @@ def compare(
     show(f"\nNext: poise {'decide' if goals else 'report'}{naming(study)}{allowed(allow)}")
 
 
+@with_goal_flags
 def report(
     output: Annotated[str, typer.Option("--output", "-o", help="File of the page.")] = "report.html",
     study: StudyFlag = None,
     allow: AllowFlag = [],  # noqa: B006
     as_json: JsonFlag = False,
+    *,
+    wanted: Wanted,
 ) -> None:
     """Write a study as one self-contained page.
 
-    Charts with intervals, texts side by side, how the numbers were made and how to make them again.
+    Verdicts, charts with intervals, texts side by side, how the numbers were made and how to make them again.
     """
     allow_named(allow)
     with reading(study, judging=True, command="report") as opened:
-        page = poise.report(opened, output)
+        goals = wanted.goals(opened, opened.use_cases()) if wanted.said else None
+        page = poise.report(opened, output, goals=goals)
         if as_json:
             show_json(Reported(study=str(opened.path), report=str(page)))
             return

@@ -32,6 +32,7 @@ CROWDED = 60  # points from which on they are drawn small
 class Palette:
     """Colours and font of a chart; on a page they are CSS variables, so light, dark and print need one drawing."""
 
+    paper: str
     soft: str
     grid: str
     lines: tuple[str, ...]
@@ -39,11 +40,11 @@ class Palette:
 
 
 PAGE = Palette(
-    "var(--soft)", "var(--rule)", tuple(f"var(--line-{i})" for i in range(1, MAX_LINES + 1)),
+    "var(--paper)", "var(--soft)", "var(--rule)", tuple(f"var(--line-{i})" for i in range(1, MAX_LINES + 1)),
     "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif",
 )  # fmt: skip
 NOTEBOOK = Palette(
-    "#5f5c56", "#e4e0d8", ("#0b6b75", "#b4552d", "#6b4fa0", "#7a6a00", "#a03768", "#3d6b35"), "sans-serif"
+    "#ffffff", "#5f5c56", "#e4e0d8", ("#0b6b75", "#b4552d", "#6b4fa0", "#7a6a00", "#a03768", "#3d6b35"), "sans-serif"
 )
 
 
@@ -113,7 +114,7 @@ def metric_spec(
         "$schema": SCHEMA, "width": "container", "height": HEIGHT,
         "padding": {"left": 0, "top": 6, "right": 8, "bottom": 2},
         "datasets": {"points": values, "baselines": _baselines(beside, domain)},
-        "layer": layers, "config": _config(palette),
+        "layer": layers, "config": config(palette),
     }  # fmt: skip
 
 
@@ -274,7 +275,8 @@ def label_heights(heights: Sequence[float]) -> list[float]:
     return middles
 
 
-def _config(palette: Palette) -> Spec:
+def config(palette: Palette) -> Spec:
+    """How every chart looks: quiet axes, no frame."""
     quiet = {
         "labelColor": palette.soft, "titleColor": palette.soft, "gridColor": palette.grid,
         "domainColor": palette.grid, "tickColor": palette.grid, "labelFontSize": 11,

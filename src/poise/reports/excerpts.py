@@ -89,7 +89,10 @@ def choose_columns(trials: Sequence[Trial], axis: Axis) -> list[Trial]:
 
 
 def choose_excerpts(
-    completions: Iterable[Completion], columns: Sequence[Trial], prompts: Sequence[Prompt]
+    completions: Iterable[Completion],
+    columns: Sequence[Trial],
+    prompts: Sequence[Prompt],
+    length: int = MAX_CHARACTERS,
 ) -> list[PromptExcerpts]:
     """Take the first draws of the first prompts: the first, never the best or the worst.
 
@@ -97,6 +100,7 @@ def choose_excerpts(
         completions: of one use case; read once.
         columns: the settings to show, in order.
         prompts: of the use case, in order.
+        length: characters of one text.
 
     Returns:
         One record per prompt shown.
@@ -111,28 +115,28 @@ def choose_excerpts(
     shown = []
     for i, prompt in enumerate(prompts[:MAX_PROMPTS]):
         keys = sorted(k for k in found if k[0] == i)[:MAX_DRAWS]
-        strips = tuple(Strip(draw, seed, _row(found[i, draw, seed], columns)) for _, draw, seed in keys)
+        strips = tuple(Strip(draw, seed, _row(found[i, draw, seed], columns, length)) for _, draw, seed in keys)
         system = next((m.content for m in prompt.messages if m.role == "system"), "")
         shown.append(PromptExcerpts(prompt, system, strips))
     return [p for p in shown if p.strips]
 
 
-def _row(found: dict[int, Completion], columns: Sequence[Trial]) -> tuple[Excerpt, ...]:
+def _row(found: dict[int, Completion], columns: Sequence[Trial], length: int) -> tuple[Excerpt, ...]:
     first: dict[tuple[int, ...], str] = {}
     row = []
     for i in sorted(found):
         same = first.setdefault(found[i].token_ids, columns[i].label)
-        row.append(_excerpt(found[i], columns[i], i, "" if same == columns[i].label else same))
+        row.append(_excerpt(found[i], columns[i], i, "" if same == columns[i].label else same, length))
     return tuple(row)
 
 
-def _excerpt(completion: Completion, trial: Trial, column: int, same_as: str) -> Excerpt:
+def _excerpt(completion: Completion, trial: Trial, column: int, same_as: str, length: int) -> Excerpt:
     text = completion.text.strip()
     loop = find_loop(completion.content_ids)
     # A text loops where its tokens do, as the metrics count it. The place is found on characters, for tokens
     # cannot be laid over a text without their tokenizer.
     where = find_loop(text, least=1) if loop else None
-    shown = text[:MAX_CHARACTERS]
+    shown = text[:length]
     start = min(where.onset if where else len(text), len(shown))
     return Excerpt(
         trial=trial, column=column, before=shown[:start], marked=shown[start:], loop=loop,

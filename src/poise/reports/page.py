@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import jinja2
 from markupsafe import Markup
 
 from poise import __version__, numerals
-from poise.errors import StudyError
+from poise.errors import StudyError, UsageError
 from poise.escapes import visible
+from poise.goals import Goal
 from poise.metrics import METRICS
 from poise.params import DIALECTS, PARAMETERS, Parameter
 from poise.records import Trial
@@ -20,6 +21,7 @@ from poise.reports.axes import value_of
 from poise.reports.claims import ARTICLE
 from poise.reports.findings import noun
 from poise.reports.recipe import make_recipe
+from poise.reports.ruling import NO_GOAL
 from poise.reports.sections import Section, make_section
 from poise.study import Study
 from poise.targets import checked_target, write_target
@@ -40,6 +42,13 @@ METHOD = (
     "the interval excludes 0 and p is at most 0.05, corrected for every comparison that a section’s opening makes, or "
     "for every claim tested on a use case (Holm). No automatic metric measures how good a text is."
 )
+VERDICTS = (
+    "A verdict compares every setting with every other on the goal’s metric; the error of all of these claims together "
+    "is 5%, and so the intervals in its table are wider than those elsewhere on the page. Settings that none was shown "
+    "to beat, and that keep the constraints, may be the best; the simplest of them is recommended, the baseline first. "
+    "A third of the prompts, at least 8, do not choose: on them the choice is measured again. With fewer than 16 "
+    "prompts it is cross-fitted instead."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +60,21 @@ class ParameterUse:
     use: str
 
 
-def report(study: Study, path: str | Path = "report.html") -> Path:
-    """Write a study as one self-contained HTML file: findings, charts, texts, how they were made.
+def report(study: Study, path: str | Path = "report.html", *, goals: Mapping[str, Goal] | None = None) -> Path:
+    """Write a study as one self-contained HTML file: verdicts, findings, charts, texts, how they were made.
 
     The page needs no network and runs no code but its own; whatever a model wrote stays text.
 
     Args:
         study: with completions.
         path: file to write; an existing one is replaced.
+        goals: what each use case wants, by its name; None for the goals that the study keeps.
 
     Returns:
         The file's path.
 
     Raises:
-        UsageError: the path is a folder, or in a folder that is not there.
+        UsageError: the path is a folder, or in a folder that is not there; a goal that cannot be decided on.
         StudyError: the study holds no completions.
         StoreError: the file cannot be written.
 
@@ -76,7 +86,9 @@ def report(study: Study, path: str | Path = "report.html") -> Path:
     names = study.use_cases()
     if not names:
         raise StudyError("A report needs completions", "a study without any", "Draw some first: `poise sweep`")
-    sections = [make_section(study, name, f"u{i}") for i, name in enumerate(names[:MAX_SECTIONS])]
+    if unknown := [name for name in goals or () if name not in names]:
+        raise UsageError("Goals are given by use case", repr(unknown[0]), f"The study holds {', '.join(names)}")
+    sections = [make_section(study, name, f"u{i}", goals) for i, name in enumerate(names[:MAX_SECTIONS])]
     html = _render(study, sections, names[MAX_SECTIONS:])
     write_target(target, html, "A report")
     return target
@@ -107,7 +119,9 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
             circumstances=study.provenances(),
             dialects=[DIALECTS[d] for d in dict.fromkeys(t.params.dialect for t in trials)],
             noise=NOISE,
+            no_goal=NO_GOAL,
             method=METHOD,
+            verdicts=VERDICTS if any(s.ruling for s in sections) else "",
             metrics=[m for name, m in METRICS.items() if name in on_page],
             recipes=[make_recipe(study.fingerprint, s) for s in surveys],
             study_file=study.path.name,

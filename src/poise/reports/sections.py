@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from poise.comparisons import Comparison, compare
+from poise.goals import Goal
 from poise.measurements import Measurement, measure
 from poise.metrics import METRICS
 from poise.numerals import figure
@@ -16,6 +17,7 @@ from poise.reports.charts import PAGE, Spec, kept_lines, metric_spec
 from poise.reports.claims import ClaimResult, Compare, judge
 from poise.reports.evidence import weigh
 from poise.reports.findings import HEADLINES, Opening, noun, open_with
+from poise.reports.ruling import Ruling, rule_on
 from poise.reports.survey import Survey, survey
 from poise.reports.tables import Grid, make_grid
 from poise.study import Study
@@ -52,6 +54,8 @@ class Section:
         anchor: its place in the page, for links.
         survey: what was drawn, and the texts shown.
         title: what it is called.
+        ruling: the verdict; None where there is none.
+        undecided: why there is none; empty where there is one.
         nothing: said where there is no opening.
         legend: what the signs in its charts mean.
         shown: how many texts are shown, and how they were chosen.
@@ -65,6 +69,8 @@ class Section:
     anchor: str
     survey: Survey
     title: str
+    ruling: Ruling | None
+    undecided: str
     nothing: str
     legend: str
     shown: str
@@ -77,17 +83,22 @@ class Section:
     claims: tuple[ClaimResult, ...]
 
 
-def make_section(study: Study, use_case: str, anchor: str) -> Section:
+def make_section(study: Study, use_case: str, anchor: str, goals: Mapping[str, Goal] | None = None) -> Section:
     """Measure one use case and lay it out.
 
     Args:
         study: with completions.
         use_case: its name.
         anchor: its place in the page.
+        goals: by use case; None for those that the study keeps.
 
     Returns:
         The section.
+
+    Raises:
+        UsageError: a goal that was given and cannot be decided on.
     """
+    ruling, undecided = rule_on(study, use_case, goals)
     seen = survey(study, use_case)
     rows = measure(study, use_case=use_case)
     ordered = in_order(seen.trials, seen.axis)
@@ -106,6 +117,8 @@ def make_section(study: Study, use_case: str, anchor: str) -> Section:
         anchor=anchor,
         survey=seen,
         title=summary.heading(seen),
+        ruling=ruling,
+        undecided=undecided,
         nothing=summary.nothing_compared(seen),
         legend=summary.legend(seen),
         shown=summary.shown(seen),
