@@ -188,11 +188,14 @@ def _sides(view: View, recommended: int | None) -> list[Side]:
     case = view.case
     if recommended is None or recommended == case.baseline:
         return []
-    found = compare(case.study, case.trials[case.baseline], case.trials[recommended], use_case=case.use_case)
+    arms = (case.trials[case.baseline], case.trials[recommended])
+    greedy = any(t.params.greedy for t in arms)
+    found = compare(case.study, *arms, use_case=case.use_case)
     return [
         Side(c.metric, c.unit, c.difference, c.low, c.high)
         for c in found
         if c.detected and c.metric != case.goal.aim.metric
+        if not (greedy and "several draws" in METRICS[c.metric].needs)  # equal draws decide that
         if c.difference is not None and c.low is not None and c.high is not None
     ]
 
