@@ -80,3 +80,12 @@ def test_a_goal_of_an_unknown_metric_is_found_before_drawing(run: Run, tmp_path:
     assert ended.code == 2
     assert "but got 'pases'. Did you mean passes?" in ended.err
     assert not list((tmp_path / "home").rglob("*.db"))
+
+
+@pytest.mark.parametrize("metric", ["passes", "exact_match", "reference_f1"])
+def test_a_goal_that_no_prompt_can_meet_is_found_before_drawing(run: Run, tmp_path: Path, metric: str) -> None:
+    (tmp_path / "ships.yaml").write_text(f"prompts: [a]\ngoal: {{raise: {metric}}}\n", encoding="utf-8")
+    ended = run(*SWEEP)
+    assert ended.code == 2
+    assert f"{metric} needs prompts with" in ended.err
+    assert not list((tmp_path / "home").rglob("*.db"))

@@ -72,7 +72,7 @@ def test_a_goal_near_the_reference_has_it_scored_once(tmp_path: Path) -> None:
     drawn(engine, two(), tmp_path, draws=2).close()
     assert len(engine.scored) == 2
     other = case({"text": "x", "reference": "a b c"}, {"text": "y", "reference": "c"})
-    with pytest.warns(UserWarning, match="other answers or references"):
+    with pytest.warns(UserWarning, match="other answers, references"):
         drawn(engine, other, tmp_path).close()
     assert engine.scored[2:] == [" c"]  # a new text
 

@@ -1,4 +1,4 @@
-"""Checks: what a text has to be, as data, and who may run code."""
+"""Checks: what a text has to be; which code may run."""
 
 from __future__ import annotations
 
@@ -109,27 +109,10 @@ def read_check(said: object) -> Check:
         return said
     if said in ("exact", "numeric"):
         return Check(said)
-    example = "For example check: exact, or check: {regex: '^yes'}"
-    if not isinstance(said, Mapping):
-        raise UseCaseError(
-            f"A check is exact, numeric, or a mapping of one of {', '.join(KINDS)}", _short(said), example
-        )
-    if unknown := [k for k in said if k not in (*KINDS, "within")]:
-        near = difflib.get_close_matches(str(unknown[0]), KINDS, n=1)
-        raise UseCaseError(
-            f"A check has one of {', '.join(KINDS)}, and numeric within", _short(unknown[0]),
-            f"Did you mean {near[0]}?" if near else example,
-        )  # fmt: skip
-    kinds = [kind for kind in KINDS if kind in said]
-    if len(kinds) != 1:
-        raise UseCaseError(
-            "A check has exactly one kind", " and ".join(kinds) or "none", "Write several checks as a list"
-        )
-    if kinds[0] == "exact":
-        raise UseCaseError("exact compares with the prompt's answer", _short(said), "Write check: exact")
-    within = _within(said["within"], kinds[0]) if "within" in said else 0.0
-    value = _READERS[kinds[0]](said[kinds[0]])
-    return Check(kinds[0], json.dumps(value, sort_keys=True, allow_nan=False), within)
+    kind, given = _only_kind(said)
+    within = _within(given["within"], kind) if "within" in given else 0.0
+    value = _READERS[kind](given[kind])
+    return Check(kind, json.dumps(value, sort_keys=True, allow_nan=False), within)
 
 
 def require_answers(check: Check, answers: Sequence[str]) -> None:
@@ -192,6 +175,29 @@ def allow_callable(name: str) -> None:
 def callable_allowed(name: str) -> bool:
     """Whether `allow_callable` was told this name."""
     return name in _allowed
+
+
+def _only_kind(said: object) -> tuple[Kind, Mapping[str, Any]]:
+    """The one kind that a mapping names, and the mapping."""
+    example = "For example check: exact, or check: {regex: '^yes'}"
+    if not isinstance(said, Mapping):
+        raise UseCaseError(
+            f"A check is exact, numeric, or a mapping of one of {', '.join(KINDS)}", _short(said), example
+        )
+    if unknown := [k for k in said if k not in (*KINDS, "within")]:
+        near = difflib.get_close_matches(str(unknown[0]), KINDS, n=1)
+        raise UseCaseError(
+            f"A check has one of {', '.join(KINDS)}, and numeric within", _short(unknown[0]),
+            f"Did you mean {near[0]}?" if near else example,
+        )  # fmt: skip
+    kinds = [kind for kind in KINDS if kind in said]
+    if len(kinds) != 1:
+        raise UseCaseError(
+            "A check has exactly one kind", " and ".join(kinds) or "none", "Write several checks as a list"
+        )
+    if kinds[0] == "exact":
+        raise UseCaseError("exact compares with the prompt's answer", _short(said), "Write check: exact")
+    return kinds[0], said
 
 
 def _pattern(said: object) -> object:

@@ -1,4 +1,4 @@
-"""A process of its own that tries patterns, schemas and callables on texts."""
+"""Tries patterns, schemas and callables, in a process of its own."""
 
 from __future__ import annotations
 

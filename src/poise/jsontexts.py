@@ -1,4 +1,4 @@
-"""JSON in texts: read whole or not at all, held against a schema."""
+"""JSON in texts: read whole, held against a schema."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ from typing import TypedDict, overload
 
 import numpy as np
 
-from poise.errors import MetricError
 from poise.metrics import METRICS, find_metrics
 from poise.metrics.checked import refuse_strangers
 from poise.metrics.judged import read_panel
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
+from poise.metrics.needs import check_needs, unmet_needs
 from poise.metrics.readings import Readings, read_values
 from poise.metrics.units import Scope, Units, units_of_draws, units_of_groups
-from poise.records import Prompt, Trial, params_record
+from poise.records import Trial, params_record
 from poise.stats import Bounds, Interval, effective_units, mean_interval
 from poise.study import Study
 from poise.tables import Footnotes, Table, figure, interval, whole_html, whole_text
@@ -26,22 +26,6 @@ SPEAKS_OF = {
     "prompt": "intervals are for these prompts only",
 }
 _CHOICES = "of more, the mean over all choices: each counts"
-# What a use case may lack that a metric needs: what it is, what was got, what to do.
-_UNMET = {
-    "answers": (
-        "prompts with answers", "without any",
-        "Give each prompt its `answer` in the use case's file, or leave the metric out",
-    ),
-    "judgements": ("texts that a judge compared", "that no judge was asked about", "`poise judge` asks one"),
-    "checks": (
-        "prompts with checks", "without any",
-        "Write `check:` into the use case's file and sweep again, which draws nothing anew; or leave the metric out",
-    ),
-    "reference": (
-        "prompts with a reference", "without any",
-        "Give each prompt its `reference` in the use case's file, or leave the metric out",
-    ),
-}  # fmt: skip
 BY_DEFINITION = "greedy draws the same text every time: this value is so by definition"
 
 
@@ -193,33 +177,18 @@ def choose_metrics(study: Study, use_case: str, asked: Sequence[str | Metric] | 
         MetricError: an unknown metric, or one that needs what no prompt has; a check's callable that was not allowed.
         StudyError: no such use case.
     """
-    prompts = study.prompts(use_case)
-    lacking = _lacking(study, use_case, prompts)
+    prompts, judged = study.prompts(use_case), read_panel(study, use_case) is not None
     if asked is None:
-        goal = study.goal(use_case)
+        goal, unmet = study.goal(use_case), {*unmet_needs(prompts, judged=judged)}
         named = () if goal is None else goal.metrics
         wanted = [m for m in METRICS.values() if not m.when_asked or m.name in named]
-        chosen = [m for m in wanted if not set(lacking) & {*m.needs}]
+        chosen = [m for m in wanted if not unmet & {*m.needs}]
     else:
         chosen = find_metrics(asked)
-        for need in lacking:
-            if blind := [m.name for m in chosen if need in m.needs]:
-                rule, got, step = _UNMET[need]
-                raise MetricError(f"{', '.join(blind)} needs {rule}", f"use case {use_case!r} {got}", step)
+        check_needs(chosen, use_case, prompts, judged=judged)
     if any("checks" in m.needs for m in chosen):
         refuse_strangers(prompts)
     return chosen
-
-
-def _lacking(study: Study, use_case: str, prompts: Sequence[Prompt]) -> list[str]:
-    """The keys of `_UNMET` that no prompt meets."""
-    held = {
-        "answers": any(p.answers for p in prompts),
-        "judgements": read_panel(study, use_case) is not None,
-        "checks": any(p.checks for p in prompts),
-        "reference": any(p.reference for p in prompts),
-    }
-    return [need for need, there in held.items() if not there]
 
 
 def bounds_of(metric: Metric, readings: Readings, trials: float) -> Bounds:

@@ -197,7 +197,7 @@ class Study(Shelf):
             whole: use cases of which the requests hold every prompt: all others leave their list.
 
         Returns:
-            A warning where answers or references changed: what was drawn is kept, and read with the new ones.
+            A warning where answers, references or checks changed: what was drawn is kept, and read with the new ones.
 
         Raises:
             StoreError: it cannot be written.
@@ -218,7 +218,7 @@ class Study(Shelf):
             self._known.clear()
             raise
         return (
-            [f"Prompts with other answers or references than before: {changed}. Their texts are kept."]
+            [f"Prompts with other answers, references or checks than before: {changed}. Their texts are kept."]
             if changed
             else []
         )

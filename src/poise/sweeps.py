@@ -18,6 +18,7 @@ from poise.errors import EngineError, UsageError
 from poise.goals import Goal
 from poise.ledger import SweepSummary
 from poise.metrics import find_metrics
+from poise.metrics.needs import check_needs
 from poise.params import SamplingParams
 from poise.records import Completion, Prompt, Request, Trial
 from poise.references import check_references, score_references
@@ -321,7 +322,7 @@ def _prepare(
         raise UsageError("The use cases of a sweep have different names", ", ".join(named), "Rename one of them")
     for case in cases:
         if case.goal is not None:
-            find_metrics(case.goal.metrics)
+            check_needs(find_metrics(case.goal.metrics), case.name, case.prompts)
             if case.goal.needs_reference:
                 check_references(engine, case)
     goals = {case.name: case.goal for case in cases}

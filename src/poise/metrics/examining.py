@@ -1,4 +1,4 @@
-"""Asks a process of its own about texts, and ends it when it hangs."""
+"""Asks a process of its own about texts; ends hung ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a use case: rule, value with its line, next step."""
+"""What is wrong with a use case, and on which line."""
 
 from __future__ import annotations
 

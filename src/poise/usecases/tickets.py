@@ -1,4 +1,4 @@
-"""Prompts from JSONL and CSV: one record a line, the columns by name."""
+"""Prompts from JSONL and CSV: one record a line, named columns."""
 
 from __future__ import annotations
 
