@@ -33,15 +33,15 @@ def case(goal: Any = GOAL, prompts: Iterable[str] = PROMPTS) -> UseCase:
 def test_worse_settings_get_fewer_prompts_and_the_plan_is_never_passed(tmp_path: Path) -> None:
     plan = plan_rounds(make(), case(), HEATS, study=tmp_path / "s.db", **DRAW)
     # 13 of 40 prompts check. Five settings, greedy among them: 27 × 5 × 4 + 13 × 3 × 4, or all: 40 × 5 × 4.
-    assert (plan.sizes, plan.held_out, plan.most, plan.fixed) == ((8, 12, 18, 27), 13, 696, 800)
+    assert (plan.sizes, plan.held_out, plan.most, plan.fixed) == ((10, 15, 27), 13, 696, 800)
     told: list[tuple[int, int]] = []
     with sweep_until_decided(
         make(), case(), HEATS, study=tmp_path / "s.db", progress=lambda d, t, _: told.append((d, t)), **DRAW
     ) as study:
         said = study.noted("rounds", "tales")
         assert said is not None
-        assert said["asked"]["temperature=0"] == 8  # it loops: out at the first look
-        assert study.count("tales", SamplingParams(temperature=0)) == 8 * 4
+        assert said["asked"]["temperature=0"] == 10  # it loops: out at the first look
+        assert study.count("tales", SamplingParams(temperature=0)) == 10 * 4
         (verdict,) = decide(study)
         assert study.caveats() == []  # what was dropped is not missing
         assert study.last_sweep is not None

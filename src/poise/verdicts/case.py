@@ -23,6 +23,7 @@ from poise.usecases import built_in_names, load_use_case
 from poise.verdicts.verdict import Kept, KeptStatus
 
 LOOKS = 8  # at most, when settings are raced
+FIRST = 10  # prompts of the first look: with fewer, a sign-flip test has too few patterns for its share of the error
 
 
 class Case(NamedTuple):
@@ -137,7 +138,7 @@ def open_case(study: Study, use_case: str, goal: Goal, holdout: bool) -> Case:
 
 def sizes_of(prompts: int) -> tuple[int, ...]:
     """When to look while settings are raced over so many prompts."""
-    return tuple(planned_sizes(prompts, MIN_UNITS, LOOKS))
+    return tuple(planned_sizes(prompts, FIRST, LOOKS))
 
 
 def candidates(case: Case, sample: Sample) -> tuple[list[int], dict[int, str]]:
