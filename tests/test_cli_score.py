@@ -112,7 +112,6 @@ def test_a_prompt_that_looks_like_a_flag(run: Run) -> None:
         (["fake", "-f", "creative-storey"], 2, "creative-story"),
         (["fake", "hi", " on", "--system", "x", "--text"], 2, "--system with --text. Drop one."),
         (["fake", "", " on"], 2, "A prompt has at least one character"),
-        (["fake", "the ship", "no such word"], 2, "in its own words"),
         (["fake", "hi", " on", "--dtype", "float16"], 2, "'float16'"),
         (["gpt2", "hi", " on"], 2, "hf:gpt2"),
         (["fake:nan", "hi", " on"], 3, "Log-probabilities are numbers, but got NaN."),

@@ -70,7 +70,7 @@ def test_less_likely_than_the_human_text_has_a_name() -> None:
 
 def test_a_human_text_that_cannot_be_scored_is_told() -> None:
     dials = [made([(0, 1, FREE)])]
-    other = dataclasses.replace(dials[0].request, prompt=Prompt("a ship", reference="an elephant"))
+    other = dataclasses.replace(dials[0].request, prompt=Prompt("a ship", reference=" "))
     found = human_values(FakeEngine(), [dataclasses.replace(dials[0], request=other)])
     assert not found.nll
-    assert "not compared with the human one. The fake model scores texts in its own words" in found.note
+    assert "not compared with the human one. A text to score has at least one token" in found.note

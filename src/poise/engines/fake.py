@@ -169,7 +169,7 @@ class FakeEngine:
         words = said.split()
         if not words:
             raise PromptError("A prompt needs at least one token", repr(said), "Write what the model should continue")
-        return tuple(1 + zlib.crc32(w.encode("utf-8", "surrogatepass")) % (self.vocab_size - 1) for w in words)
+        return tuple(map(self._by_checksum, words))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The words, joined."""
@@ -188,8 +188,10 @@ class FakeEngine:
         return sampler.generate(self, requests, tally)
 
     def score(self, prompt: Prompt, text: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-        """Token ids of `text` after `prompt` and ln p of each, nats; the text is in this model's words."""
+        """Token ids of `text` after `prompt` and ln p of each, nats; a word that it lacks is one of its own."""
         prompt_ids, ids = self.encode(prompt), self._spelt(text)
+        if not ids:
+            raise PromptError("A text to score has at least one token", repr(text), "Give the text that follows")
         logits = self.session(0, 1).score(prompt_ids, ids)
         return ids, logits[np.arange(len(ids)), list(ids)] - self.law.normaliser(logits)
 
@@ -198,13 +200,18 @@ class FakeEngine:
         ids: list[int] = []
         while text:
             fits = [i for i, word in enumerate(self.words) if word and text.startswith(word)]
-            if not fits:
-                raise PromptError(
-                    "The fake model scores texts in its own words", repr(text[:20]), f"It knows {self.words[1:]}"
-                )
-            ids.append(max(fits, key=lambda i: len(self.words[i])))
-            text = text[len(self.words[ids[-1]]) :]
+            if fits:
+                ids.append(max(fits, key=lambda i: len(self.words[i])))
+                text = text[len(self.words[ids[-1]]) :]
+                continue
+            word, *rest = text.split(maxsplit=1) or [""]
+            ids += [self._by_checksum(word)] if word else []
+            text = f" {rest[0]}" if rest else ""
         return tuple(ids)
+
+    def _by_checksum(self, word: str) -> int:
+        """The token that stands for a word that this model lacks."""
+        return 1 + zlib.crc32(word.encode("utf-8", "surrogatepass")) % (self.vocab_size - 1)
 
 
 def _nan(token: int) -> NDArray[np.float64]:
