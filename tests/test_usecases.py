@@ -26,8 +26,16 @@ def write(folder: Path, text: str | bytes, name: str = "mine.yaml") -> Path:
     return path
 
 
-def test_two_are_built_in() -> None:
-    assert built_in_names() == ["creative-story", "technical-explanation"]
+def test_seven_are_built_in() -> None:
+    assert built_in_names() == [
+        "brainstorm",
+        "creative-story",
+        "factual-answer",
+        "json-extraction",
+        "summarise",
+        "support-answer",
+        "technical-explanation",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -41,8 +49,8 @@ def test_a_built_in_use_case_starts_with_the_articles_prompt(name: str, first: s
     case = load_use_case(name)
     assert (case.name, case.mode, case.max_tokens) == (name, "text", 128)
     assert case.description
-    assert case.prompts[0] == Prompt(first, use_case=name)
-    assert len(case.prompts) == 16
+    assert case.prompts[0] == Prompt(first, reference=case.prompts[0].reference, use_case=name)
+    assert len(case.prompts) == 24
     lengths = [len(prompt.text or "") for prompt in case.prompts]
     assert min(lengths) > 0.5 * len(first)
     assert max(lengths) < 2.2 * len(first)
@@ -262,7 +270,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UseCaseError, match=r"or one of creative-story, technical-explanation, .* Did you mean crea"):
+    with pytest.raises(UseCaseError, match=r"or one of brainstorm, creative-story, .* Did you mean crea"):
         load_use_case("creative-stroy")
     with pytest.raises(UseCaseError, match=r"A use case is a YAML, JSONL or CSV file, but got .*missing\.yaml"):
         load_use_case(tmp_path / "missing.yaml")
