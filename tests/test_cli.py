@@ -18,7 +18,7 @@ import pytest
 import poise
 from commands import SWEEP, Ended, Run, spawn
 from poise import asks, cli
-from poise.cli import dialling, flags
+from poise.cli import demonstration, dialling, flags
 from poise.cli.schemas import DOCUMENTS
 from poise.dumps import DRAWN
 from poise.errors import PoiseError
@@ -130,8 +130,8 @@ def test_the_limits_of_a_use_case_hold_unless_a_flag_says_otherwise(run: Run) ->
         "--dry-run",
         "--json",
     ]
-    assert json.loads(run(*asked).out)["max_new_tokens"] == 5 * 64
-    assert json.loads(run(*asked, "--max-tokens", "16").out)["max_new_tokens"] == 5 * 16
+    assert json.loads(run(*asked).out)["max_new_tokens"] == 6 * 64
+    assert json.loads(run(*asked, "--max-tokens", "16").out)["max_new_tokens"] == 6 * 16
 
 
 def test_measure_compare_report_dump_read_the_latest_study(run: Run, tmp_path: Path) -> None:
@@ -239,6 +239,11 @@ def test_demo_measures_the_article(run: Run, tmp_path: Path) -> None:
     assert done.out.count(said) == 2
     for part in ("technical-explanation: mean", "nfl-fantasy: mean", "SUPPORTED", "CANNOT BE JUDGED"):
         assert part in done.out
+    verdicts = done.out.partition("── Which setting suits each use case ──")[2].splitlines()
+    assert [line for line in verdicts if line in ("creative-story", "technical-explanation")] == [
+        "creative-story", "technical-explanation",
+    ]  # fmt: skip
+    assert sum(line.startswith(("    Use ", "    Keep ", "    No setting keeps ")) for line in verdicts) == 2
     assert (tmp_path / "report.html").exists()
     assert "The model may not end a text before 64 tokens" in " ".join(done.err.split())
     with poise.Study.open(poise.latest_study(), create=False, read_only=True) as study:
@@ -248,6 +253,8 @@ def test_demo_measures_the_article(run: Run, tmp_path: Path) -> None:
     assert record["drawn"] == 0
     cases = {r["use_case"] for r in record["rows"]}
     assert cases == {"creative-story", "technical-explanation", "nfl-fantasy"}
+    assert [v["use_case"] for v in record["verdicts"]] == ["creative-story", "technical-explanation"]
+    assert {v["n_prompts"] + v["held_out"] for v in record["verdicts"]} == {demonstration.PROMPTS}
 
 
 # how it ends
