@@ -88,7 +88,23 @@ def test_the_numbers_stand_beside_the_status() -> None:
     ):
         assert said in line
     undetected = judged("creative-story", ARTICLE, ALL, p_value=0.4)["low-repeats"]
-    assert "smallest difference we could have seen: 3 points" in undetected.numbers[0]
+    assert "no detectable difference: the smallest we could have seen is 3 points" in undetected.numbers[0]
+
+
+def test_stories_loop_at_a_low_temperature_or_nothing_is_detected() -> None:
+    both = [0.2, 0.9]
+    loops = judged("creative-story", both, ["loop_rate"], difference=-0.3)["low-loops"]
+    assert (loops.status, loops.evidence[0].comparison.metric) == ("supported", "loop_rate")
+    null = judged("creative-story", both, ["loop_rate"], difference=-0.02, p_value=0.4)["low-loops"]
+    assert null.status == "not detectable"
+    assert "no detectable difference: the smallest we could have seen is 3 points" in str(null)
+    assert "low-loops" not in judged("technical-explanation", both, ["loop_rate"])
+
+
+def test_a_difference_too_small_for_its_family_says_so() -> None:
+    many = [compared("nll", trial(0.2), trial(0.9), 0.3, 0.03)] * 3
+    line = ClaimResult(CLAIMS[0], "u", "not detectable", tuple(weigh(many[:1], [0.09], []))).numbers[0]
+    assert "no detectable difference: p = 0.09 once corrected for all that was looked at" in line
 
 
 def test_creativity_and_accuracy_are_not_judged() -> None:

@@ -182,15 +182,14 @@ def compare(
 
     Texts of the same prompt, seed and draw are a pair. With at least 8 prompts the prompt is the unit and the
     result speaks of the use case; with fewer the pair is, at least 8 of each prompt, and the result is for
-    these prompts only. All metrics of a call are tested together.
+    these prompts only. All metrics of a call are tested together; the statistics are those of `poise.stats`.
 
     Args:
         study: with completions of both.
         a, b: a trial as its settings are written (``temperature=0.3``), a name (``greedy``), or settings.
         metrics: names, or metrics of your own; None for all that the prompts allow.
         use_case: one of the study's; None for all that hold both trials.
-        matters: the smallest difference that matters, above 0, in the one unit of the metrics: each comparison then
-            says how likely it would have been found. None for what the goal of a use case says.
+        matters: the smallest difference that matters, above 0, in the one unit of the metrics; None for the goal's.
 
     Returns:
         A Sequence that prints as a table.
@@ -199,15 +198,11 @@ def compare(
         StudyError: no such trial or use case, or a and b are the same.
         MetricError: an unknown metric, or one that needs answers where no prompt has any.
         UsageError: `matters` is no difference, or the metrics have several units.
-
-    Source: see `poise.stats`.
     """
     first, second = _two_trials(Study.given(study).trials(use_case), a, b)
-    cases = study.use_cases() if use_case is None else [use_case]
+    cases, notes = _held(study, study.use_cases() if use_case is None else [use_case], (first, second))
     found: list[Comparison] = []
-    absent = {case: _absent(study, case, (first, second)) for case in cases}
-    notes = [f"{case}: nothing was drawn under {' and '.join(labels)}" for case, labels in absent.items() if labels]
-    for case in (c for c in cases if not absent[c]):
+    for case in cases:
         chosen = choose_metrics(study, case, metrics)
         wanted = _matters(study, case, chosen, matters)
         found += _compare(read_values(study, case, chosen, (first, second)), chosen, wanted, first, second)
@@ -225,9 +220,17 @@ def _two_trials(
     return first, second
 
 
-def _absent(study: Study, use_case: str, trials: Sequence[Trial]) -> list[str]:
-    held = {t.params for t in study.trials(use_case)}
-    return [t.label for t in trials if t.params not in held]
+def _held(study: Study, use_cases: Sequence[str], trials: Sequence[Trial]) -> tuple[list[str], list[str]]:
+    """The use cases that were drawn under all of the trials, and what the others lack."""
+    cases, notes = [], []
+    for case in use_cases:
+        held = {t.params for t in study.trials(case)}
+        lacking = [t.label for t in trials if t.params not in held]
+        if lacking:
+            notes.append(f"{case}: nothing was drawn under {' and '.join(lacking)}")
+        else:
+            cases.append(case)
+    return cases, notes
 
 
 def _matters(study: Study, use_case: str, metrics: Sequence[Metric], said: float | None) -> dict[str, float]:

@@ -18,20 +18,23 @@ from poise.cli.dialling import PAGE_DRAWS, dialled
 from poise.cli.drawing import drawn
 from poise.cli.evidence import JsonFlag
 from poise.cli.flags import checked_study
-from poise.cli.schemas import ClaimRecord, Demonstrated, MeasurementRecord
+from poise.cli.schemas import ClaimRecord, Demonstrated, MeasurementRecord, VerdictRecord
 from poise.cli.terminal import counted, show, show_heading, show_json, tell, wrapped
 from poise.errors import UsageError
 from poise.params import SamplingParams
 from poise.tables import Table, figure, interval
 from poise.targets import checked_target
+from poise.verdicts.words import headline, sentences
 
 if TYPE_CHECKING:
     from poise.asks import DrawOptions
     from poise.dials import DialOptions
-    from poise.measurements import Measurement
+    from poise.measurements import Measurement, Measurements
     from poise.reports.claims import ClaimResult, Claims
     from poise.sessions import Engine
+    from poise.study import Study
     from poise.usecases import UseCase
+    from poise.verdicts import Verdict
 
 ARTICLE = "https://dzone.com/articles/decoding-llm-parameters-temperature"
 FOOTBALL = "What are some of the best strategies within NFL Fantasy"
@@ -44,6 +47,7 @@ BARRED = (
 )
 AXIS = (0.0, 1.5)  # the temperatures of the page with the slider: all between
 FIRST = (0.2, 0.9)  # the temperatures shown before anything is measured
+PROMPTS = 16  # of each built-in use case: enough to choose on 8 and to check on 8; all of them would take longer
 # What the table shows of all that was measured; the report has the rest.
 SHOWN = ("seq_rep_4", "loop_rate", "word_vector_distance", "nll", "relevance")
 
@@ -64,6 +68,15 @@ class Part(NamedTuple):
     def options(self) -> DrawOptions:
         """How it is drawn: continued as text, as the article does."""
         return {"draws": self.draws, "seed": 0, "max_tokens": MAX_TOKENS, "min_tokens": MIN_TOKENS, "chat": False}
+
+
+class Found(NamedTuple):
+    """What the demonstration found: numbers, claims held against them, verdicts, and the page with all of it."""
+
+    rows: Measurements
+    claims: Claims
+    verdicts: Sequence[Verdict]
+    page: Path
 
 
 def demo(
@@ -95,16 +108,14 @@ def demo(
     _open(moved := _dial(engine, parts[0], kept, dial_page), watched)
     done = [_draw(engine, part, kept) for part in parts]
     with poise.Study.open(kept, create=False, read_only=True) as opened:
-        rows, claims, page = poise.measure(opened), poise.check_claims(opened), poise.report(opened, output)
+        found = Found(
+            poise.measure(opened), poise.check_claims(opened), _verdicts(opened), poise.report(opened, output)
+        )
     if as_json:
-        drawn_now, reused = (sum(column) for column in zip(*done, strict=True))
-        show_json(Demonstrated(
-            study=str(kept), report=str(page), dial=str(moved), drawn=drawn_now, reused=reused,
-            rows=[MeasurementRecord.model_validate(r) for r in rows.rows()], claims=[_claim_record(c) for c in claims],
-        ))  # fmt: skip
+        show_json(_record(found, moved, kept, done))
         return
-    _show_all(rows, claims, (page, moved, kept))
-    _open(page, watched)
+    _show_all(found, moved, kept)
+    _open(found.page, watched)
     show(f"\nNext: poise compare temperature=0.2 temperature=0.9 --use-case {parts[0].case.name}")
 
 
@@ -116,13 +127,19 @@ def _check_files(study: str | None, output: str, dial_page: str) -> None:
         raise UsageError("The report and the page with the slider are two files", output, "Name another with --dial")
 
 
-def _show_all(rows: Sequence[Measurement], claims: Claims, files: tuple[Path, Path, Path]) -> None:
-    """The tables, the claims, and where everything lies: the report, the dial's page, the study."""
-    for table in _tables(rows):
+def _show_all(found: Found, moved: Path, kept: Path) -> None:
+    """The tables, the claims, the verdicts, and where everything lies: the report, the dial's page, the study."""
+    for table in _tables(found.rows):
         show(f"\n{table.text()}")
     show_heading("What the article says, and what was measured")
-    show(f"{wrapped(str(claims))}\n\n{ARTICLE}\n\n{files[0]}: the whole report. Every text is kept in {files[2]}")
-    show(f"{files[1]}: every temperature of the article's story, under a slider")
+    show(f"{wrapped(str(found.claims))}\n\n{ARTICLE}\n")
+    if found.verdicts:
+        show_heading("Which setting suits each use case")
+        show(
+            wrapped("\n".join(line for v in found.verdicts for line in (v.use_case, *(f"    {s}" for s in _brief(v)))))
+        )
+    show(f"\n{found.page}: the whole report. Every text is kept in {kept}")
+    show(f"{moved}: every temperature of the article's story, under a slider")
 
 
 def _open(page: Path, watched: bool) -> None:
@@ -131,7 +148,7 @@ def _open(page: Path, watched: bool) -> None:
 
 
 def _parts() -> list[Part]:
-    stories, explanations = map(poise.load_use_case, ("creative-story", "technical-explanation"))
+    stories, explanations = map(_built_in, ("creative-story", "technical-explanation"))
     football = poise.UseCase(name="nfl-fantasy", mode="text", prompts=(poise.Prompt(FOOTBALL),))
     # The article's values for each, and those of its other scripts that its claims about each need.
     return [
@@ -139,6 +156,12 @@ def _parts() -> list[Part]:
         Part(explanations, (0.2, 0.5, 0.7, 0.9), 4),
         Part(football, (0.3, 0.5, 0.9), 16),
     ]
+
+
+def _built_in(name: str) -> UseCase:
+    """A built-in use case, its first prompts alone: the article's own comes first."""
+    case = poise.load_use_case(name)
+    return case.model_copy(update={"prompts": case.prompts[:PROMPTS]})
 
 
 def _show_first(engine: Engine, part: Part, kept: Path) -> None:
@@ -191,6 +214,27 @@ def _tables(rows: Sequence[Measurement]) -> Iterator[Table]:
         metrics = [m for m in SHOWN if any(m in row for row in cells.values())]
         body = [[label, *(row.get(m, "-") for m in metrics)] for label, row in cells.items()]
         yield Table(f"{name}: mean and 95 % interval", ("settings", *metrics), body)
+
+
+def _verdicts(study: Study) -> list[Verdict]:
+    """Of the use cases that have a goal."""
+    names = [name for name in study.use_cases() if study.goal(name) is not None]
+    return [v for name in names for v in poise.decide(study, use_case=name)]
+
+
+def _brief(v: Verdict) -> list[str]:
+    """What to do, and what it delivers."""
+    return [headline(v), *[s for s in sentences(v)[1:] if " delivered " in s][:1]]
+
+
+def _record(found: Found, moved: Path, kept: Path, done: Sequence[tuple[int, int]]) -> Demonstrated:
+    drawn_now, reused = (sum(column) for column in zip(*done, strict=True))
+    return Demonstrated(
+        study=str(kept), report=str(found.page), dial=str(moved), drawn=drawn_now, reused=reused,
+        rows=[MeasurementRecord.model_validate(r) for r in found.rows.rows()],
+        claims=[_claim_record(c) for c in found.claims],
+        verdicts=[VerdictRecord.model_validate(v.row()) for v in found.verdicts],
+    )  # fmt: skip
 
 
 def _claim_record(result: ClaimResult) -> ClaimRecord:

@@ -302,6 +302,7 @@ class Demonstrated(Record):
     reused: int = Field(description="completions that the study held already")
     rows: list[MeasurementRecord]
     claims: list[ClaimRecord]
+    verdicts: list[VerdictRecord] = Field(description="one per use case that has a goal")
 
 
 # What each command prints with --json, in the order of the documentation.

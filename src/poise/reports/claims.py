@@ -115,6 +115,12 @@ CLAIMS: tuple[Claim, ...] = (
         (Expectation("seq_rep_4", _LOW, _HIGH, -1, "repeated four-token sequences"),),
     ),
     Claim(
+        "low-loops",
+        "A story at 0.2 runs into loops where at 0.9 it does not.",
+        (Expectation("loop_rate", _LOW, _HIGH, -1, "texts that end in a loop"),),
+        use_case="creative-story",
+    ),
+    Claim(
         "middle-balances",
         "A temperature of 0.5 balances: some variation, and still some repetition.",
         (
@@ -153,7 +159,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "high-strays",
-        "At 0.9 a technical explanation is vague and brings in irrelevant ideas; at 0.7 it is focused.",
+        "For a technical explanation 0.7 beats 0.9: focused, where 0.9 is vague and brings in irrelevant ideas.",
         (Expectation("relevance", (0.7,), _HIGH, -1, "likeness to the prompt in word vectors, above chance"),),
         use_case="technical-explanation",
         beyond="whether the ideas are vague; word vectors see the topic of a text and not its sense",
@@ -277,5 +283,6 @@ def _line(evidence: Evidence, expected: Expectation) -> str:
     between = f"{expected.wording} ({how}), {c.a.label} → {c.b.label}: means {evidence.change}"
     size = f"paired difference {evidence.size} {evidence.limits}".rstrip() if evidence.size else ""
     behind = f"{evidence.pairs} of {evidence.scope}" if evidence.comparison.n_pairs else ""
-    parts = [between, size, evidence.reason, behind]
+    nothing = "no detectable difference: " if evidence.direction == "undetected" and evidence.reason else ""
+    parts = [between, size, f"{nothing}{evidence.reason}", behind]
     return "; ".join(filter(None, parts))

@@ -72,7 +72,7 @@ class Evidence:
         if self.direction == "undetected" and _excludes_zero(c) and self.p_value is not None:
             return f"p = {self.p_value:.2g} once corrected for all that was looked at"
         if self.direction == "undetected" and c.smallest_detectable is not None:
-            return f"smallest difference we could have seen: {difference(c.smallest_detectable, c.unit).lstrip('+')}"
+            return f"the smallest we could have seen is {difference(c.smallest_detectable, c.unit).lstrip('+')}"
         return c.note
 
     @property

@@ -30,28 +30,7 @@ def gap_spec(v: Verdict, palette: Palette) -> Spec | None:
     if not any(c.difference for c in shown):
         return None
     values = [_datum(v, c) for c in shown]
-    x = {"type": "quantitative", "scale": {"zero": True, "nice": True}, "axis": {"tickCount": 5, "grid": True}}
-    y = {
-        "field": "setting", "type": "nominal", "sort": [d["setting"] for d in values], "title": None,
-        "axis": {"labelLimit": LABEL, "domain": False, "ticks": False, "labelPadding": 8},
-    }  # fmt: skip
-    best = {"test": "datum.best"}
-    colour = {"condition": {**best, "value": palette.lines[0]}, "value": palette.soft}
-    data = {"name": "contenders"}
-    bars = {
-        "data": data, "transform": [{"filter": "isValid(datum.low)"}], "mark": {"type": "rule", "strokeWidth": 1.6},
-        "encoding": {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"}, "color": colour},
-    }  # fmt: skip
-    points = {
-        "data": data, "mark": {"type": "point", "opacity": 1, "filled": True, "strokeWidth": 1.6, "size": 60},
-        "encoding": {
-            "y": y, "x": {**x, "field": "at", "title": _title(v)}, "stroke": colour,
-            "fill": {"condition": {**best, "value": palette.lines[0]}, "value": palette.paper},
-            "tooltip": [{"field": f, "type": "nominal", "title": f} for f in ("settings", "difference", "best set")],
-        },
-    }  # fmt: skip
-    has_bars = any(d["low"] is not None for d in values)
-    layers = [*_behind(v, palette), *([bars] if has_bars else []), points]
+    layers = [*_behind(v, palette), *_dots(values, _title(v), palette)]
     return {
         "$schema": SCHEMA, "width": "container", "height": {"step": ROW},
         "padding": {"left": 0, "top": 6, "right": 8, "bottom": 2},
@@ -92,6 +71,32 @@ def _datum(v: Verdict, c: Contender) -> Spec:
         "settings": called(c.trial), "best set": "may be the best" if c.in_set else c.out,
         "difference": f"{difference(at, v.unit)} {interval(c.low, c.high, v.unit, of_difference=True)}".rstrip(),
     }  # fmt: skip
+
+
+def _dots(values: Sequence[Spec], title: str, palette: Palette) -> list[Spec]:
+    """Bars where there are intervals, and dots."""
+    x = {"type": "quantitative", "scale": {"zero": True, "nice": True}, "axis": {"tickCount": 5, "grid": True}}
+    y = {
+        "field": "setting", "type": "nominal", "sort": [d["setting"] for d in values], "title": None,
+        "axis": {"labelLimit": LABEL, "domain": False, "ticks": False, "labelPadding": 8},
+    }  # fmt: skip
+    best = {"test": "datum.best"}
+    colour = {"condition": {**best, "value": palette.lines[0]}, "value": palette.soft}
+    data = {"name": "contenders"}
+    bars = {
+        "data": data, "transform": [{"filter": "isValid(datum.low)"}], "mark": {"type": "rule", "strokeWidth": 1.6},
+        "encoding": {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"}, "color": colour},
+    }  # fmt: skip
+    points = {
+        "data": data, "mark": {"type": "point", "opacity": 1, "filled": True, "strokeWidth": 1.6, "size": 60},
+        "encoding": {
+            "y": y, "x": {**x, "field": "at", "title": title}, "stroke": colour,
+            "fill": {"condition": {**best, "value": palette.lines[0]}, "value": palette.paper},
+            "tooltip": [{"field": f, "type": "nominal", "title": f} for f in ("settings", "difference", "best set")],
+        },
+    }  # fmt: skip
+    has_bars = any(d["low"] is not None for d in values)
+    return [*([bars] if has_bars else []), points]
 
 
 def _behind(v: Verdict, palette: Palette) -> list[Spec]:
