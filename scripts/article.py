@@ -15,7 +15,12 @@ from poise.verdicts import Verdict
 from poise.verdicts.words import sentences, table
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "article.md"
-COMMANDS = ("poise demo --study article.db", "poise decide article.db")
+COMMANDS = (
+    "poise demo --study article.db",
+    "poise sweep smollm2 -f creative-story -f technical-explanation --temperature 0.2,0.5,0.7,0.9 --draws 4 "
+    "--max-tokens 96 --min-tokens 64 --text --study article.db",
+    "poise decide article.db",
+)
 INTRO = """# The article, judged
 
 *Decoding LLM Parameters, Part 1: Temperature* draws one text at a few temperatures, reads them and concludes. Here its

@@ -9,6 +9,7 @@ import typer
 import poise
 from poise.cli.aims import Wanted, with_goal_flags
 from poise.cli.evidence import JsonFlag, StudyFlag, UseCaseFlag, naming, reading
+from poise.cli.flags import AllowFlag, allow_named, allowed
 from poise.cli.schemas import Decided, VerdictRecord
 from poise.cli.terminal import quoted, show, show_json
 from poise.errors import UsageError
@@ -32,6 +33,7 @@ def decide(
         ),
     ] = True,
     study: StudyFlag = None,
+    allow: AllowFlag = [],  # noqa: B006
     as_json: JsonFlag = False,
     *,
     wanted: Wanted,
@@ -44,13 +46,15 @@ def decide(
     if path is not None and study is not None:
         raise UsageError("A study is named once", f"{path} and --study {study}", "Keep one")
     named = study if path is None else path
+    allow_named(allow)
     with reading(named, judging=as_json, command="decide") as opened:
         found = _decided(opened, use_case, wanted, holdout)
         if as_json:
             verdicts = [VerdictRecord.model_validate(row) for row in found.rows()]
             show_json(Decided(study=str(opened.path), verdicts=verdicts, notes=list(found.notes)))
         else:
-            show(f"{found}\n\nNext: poise report{naming(named)}{''.join(f' {quoted(w)}' for w in wanted.words)}")
+            goal = "".join(f" {quoted(w)}" for w in wanted.words)
+            show(f"{found}\n\nNext: poise report{naming(named)}{goal}{allowed(allow)}")
     if any(v.status == "constraints" for v in found):
         raise typer.Exit(1)
 

@@ -12,7 +12,17 @@ import typer
 
 import poise
 from poise.cli.explaining import check_nothing_kept, completion_record, said_of, show_whys, whole_plan
-from poise.cli.flags import MAX_TOKENS, Drawing, Subject, command, draws_of, law_of, with_drawing_flags
+from poise.cli.flags import (
+    MAX_TOKENS,
+    AllowFlag,
+    Drawing,
+    Subject,
+    allow_named,
+    command,
+    draws_of,
+    law_of,
+    with_drawing_flags,
+)
 from poise.cli.progress import Meter
 from poise.cli.racing import sweep_in_rounds
 from poise.cli.schemas import Generated, PlanRecord, Swept, TrialRecord
@@ -87,6 +97,7 @@ def sweep(
     files: Files = [],  # noqa: B006  Typer copies it
     no_baselines: NoBaselines = False,
     until_decided: UntilDecided = False,
+    allow: AllowFlag = [],  # noqa: B006
 ) -> None:
     """Draw prompts under several settings and keep every text.
 
@@ -97,6 +108,9 @@ def sweep(
         raise UsageError("A sweep takes a prompt or use cases (-f)", given, 'For example: poise sweep smollm2 "Hello"')
     if until_decided and not files:
         raise UsageError("--until-decided draws use cases with a goal", "a prompt", "Name one with -f")
+    if allow and not until_decided:
+        raise UsageError("--allow-callable goes with --until-decided", "it alone", "A plain sweep runs no check")
+    allow_named(allow)
     settings = poise.grid(dialect=asked.dialect, **asked.values)
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
     engine = load(model, asked)
@@ -105,7 +119,8 @@ def sweep(
     again = [*(["--no-baselines"] if no_baselines else []), *draws_of(asked)]
     if until_decided:
         cases = [item for item in prompts if isinstance(item, poise.UseCase)]
-        anew = command("sweep", Subject(model, prompt, files), asked, law_of(asked), ["--until-decided", *again])
+        more = ["--until-decided", *(word for name in allow for word in ("--allow-callable", name)), *again]
+        anew = command("sweep", Subject(model, prompt, files), asked, law_of(asked), more)
         sweep_in_rounds(engine, cases, settings, asked, options, baselines=not no_baselines, again=anew)
         return
     plan = poise.plan(engine, prompts, settings, study=asked.study, baselines=not no_baselines, **options)

@@ -114,7 +114,10 @@ def open_case(study: Study, use_case: str, goal: Goal, holdout: bool) -> Case:
         MetricError: a metric that is unknown or lacks what it needs.
         StudyError: the baseline was not drawn, or nothing else was.
     """
-    chosen = choose_metrics(study, use_case, [m.name for m in find_metrics(goal.metrics)])
+    checked = any(p.checks for p in study.prompts(use_case))
+    validity = ["invalid" if checked else "empty_output"]
+    named = dict.fromkeys([*(m.name for m in find_metrics(goal.metrics)), *validity])
+    chosen = choose_metrics(study, use_case, list(named))
     readings = read_values(study, use_case, chosen)
     baseline = _baseline(readings.trials, goal, use_case)
     said = study.noted("rounds", use_case)

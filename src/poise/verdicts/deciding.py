@@ -13,7 +13,7 @@ from poise.goals import Goal, read_goal
 from poise.holdouts import ITSELF, Gain, cross_fit, gain, leave_one_out, worth
 from poise.metrics import METRICS
 from poise.races import STOPS
-from poise.samples import Sample
+from poise.samples import Sample, by_prompt
 from poise.stats import MIN_UNITS
 from poise.study import Study
 from poise.verdicts.case import Case, candidates, check_goal, goal_of, open_case
@@ -21,6 +21,8 @@ from poise.verdicts.reach import more, smallest
 from poise.verdicts.verdict import Contender, Naive, Side, Status, Verdict
 from poise.verdicts.view import Against, View, against_baseline, beats, contenders_of, effects_of, worths
 from poise.verdicts.words import Verdicts
+
+NOTED = 0.02  # share of texts that are empty or unreadable from which on a verdict says so
 
 
 def decide(
@@ -183,6 +185,21 @@ def _promise(view: View, recommended: int | None, against: Mapping[int, Against]
     return promised, _deliver(view, recommended, view.set)
 
 
+def _invalid(case: Case) -> list[str]:
+    """Texts that are empty or cannot be read, apart from what the others are worth."""
+    name = "invalid" if "invalid" in case.readings.columns else "empty_output"
+    values = by_prompt(case.readings, name)[list(case.choosing)]
+    shares = np.nansum(values, axis=0) / np.maximum(np.isfinite(values).sum(axis=0), 1)
+    most, least = int(np.argmax(shares)), int(np.argmin(shares))
+    if shares[most] < NOTED:
+        return []
+    what = "cannot be read by a check" if name == "invalid" else "are empty"
+    return [
+        f"between {shares[least]:.0%} ({case.trials[least].label}) and {shares[most]:.0%} ({case.trials[most].label}) "
+        f"of the texts {what}; constraints: [{name} <= 0.05] holds that against a setting"
+    ]
+
+
 def _sides(view: View, recommended: int | None) -> list[Side]:
     """What else was shown to change, of all metrics that the prompts allow, tested together."""
     case = view.case
@@ -220,6 +237,7 @@ def _notes(view: View) -> list[str]:
     if len(set(counts.values())) > 1:
         least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
         notes.append(f"unequal budgets: {counts[most]} texts of {most}, {counts[least]} of {least}")
+    notes += _invalid(case)
     if view.aside:
         notes.append(f"set aside: {'; '.join(f'{case.trials[k].label} ({why})' for k, why in view.aside.items())}")
     if case.study.fingerprint.provenance.get("replay") == "unverified":

@@ -16,6 +16,7 @@ from poise.errors import UsageError, UseCaseError
 from poise.goals import Goal
 from poise.ledger import SweepSummary
 from poise.metrics import find_metrics
+from poise.metrics.checked import refuse_strangers
 from poise.params import SamplingParams
 from poise.records import Trial
 from poise.references import score_references
@@ -286,6 +287,7 @@ def _checked(use_case: UseCase) -> None:
             "Write goal: in its file, with matters: the smallest difference that matters",
         )  # fmt: skip
     find_metrics(use_case.goal.metrics)
+    refuse_strangers(use_case.prompts)
     if use_case.goal.matters is None:
         raise UseCaseError(
             "To draw until decided, a goal says which difference matters", str(use_case.goal),
