@@ -270,6 +270,7 @@ def test_reference_f1_by_hand() -> None:
         ("Ideas for you:\nSell old books\nWalk the dog", 2),
         ("* Books\n* Sell old books\n* " + "very " * 31, 1),  # one word, three words, 31 words
         ("1990 was a good year\nSell old books", 2),
+        ("1. 1. Use a cup\n2. 2. Use a cup\n3. - Use a cup", 1),
         ("", 0),
         ("-\n- \n1.", 0),
     ],

@@ -9,7 +9,7 @@ from poise.metrics.context import Context
 from poise.records import Completion
 
 SHORTEST, LONGEST = 2, 30  # words of an idea: one word is a heading, more are a paragraph
-_MARK = re.compile(r"(\s*)(?:[-*+•‣▪–—]|\(?\d{1,3}[.):])\s+")
+_MARK = re.compile(r"(\s*)(?:(?:[-*+•‣▪–—]|\(?\d{1,3}[.):])\s+)+")  # small models write "2. 2. Use a glass"
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
