@@ -103,14 +103,7 @@ def sweep(
 
     The same command resumes; more draws, settings or prompts draw only what is missing.
     """
-    if (prompt is None) == (not files):
-        given = "both" if files else "neither"
-        raise UsageError("A sweep takes a prompt or use cases (-f)", given, 'For example: poise sweep smollm2 "Hello"')
-    if until_decided and not files:
-        raise UsageError("--until-decided draws use cases with a goal", "a prompt", "Name one with -f")
-    if allow and not until_decided:
-        raise UsageError("--allow-callable goes with --until-decided", "it alone", "A plain sweep runs no check")
-    allow_named(allow)
+    _check_subject(prompt, files, until_decided, allow)
     settings = poise.grid(dialect=asked.dialect, **asked.values)
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
     engine = load(model, asked)
@@ -133,6 +126,18 @@ def sweep(
         show_result(study, plan)
     naming = "" if asked.study is None else f" --study {quoted(asked.study)}"
     show(f"\nNext: poise measure{naming}")
+
+
+def _check_subject(prompt: str | None, files: list[str], until_decided: bool, allow: list[str]) -> None:
+    """What is swept is said once, and flags that would do nothing are refused."""
+    if (prompt is None) == (not files):
+        given = "both" if files else "neither"
+        raise UsageError("A sweep takes a prompt or use cases (-f)", given, 'For example: poise sweep smollm2 "Hello"')
+    if until_decided and not files:
+        raise UsageError("--until-decided draws use cases with a goal", "a prompt", "Name one with -f")
+    if allow and not until_decided:
+        raise UsageError("--allow-callable goes with --until-decided", "it alone", "A plain sweep runs no check")
+    allow_named(allow)
 
 
 def load(model: str, asked: Drawing) -> Engine:

@@ -80,6 +80,7 @@ def family_of(view: View) -> int:
 
 
 def beats(view: View, against: Against) -> bool:
+    """Whether a difference to the baseline was shown, and is for the better."""
     return against.detected and (against.difference or 0.0) * view.case.better > 0
 
 
