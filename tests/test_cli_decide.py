@@ -169,6 +169,17 @@ def test_use_cases_with_and_without_a_goal(run: Run, make: Make) -> None:
     assert "'poems'" in unknown.err
 
 
+def test_a_hostile_name_is_shown_not_obeyed(run: Run, tmp_path: Path) -> None:
+    with study_of(tmp_path, {}) as study:
+        for i in range(8):
+            for params, length in ((COLD, 20), (WARM, 24)):
+                study.add(drawn("x" * (length + i % 3), Prompt(f"p{i}", use_case="\x1b[2Jtales\u202e"), params))
+    done = run("decide", "small.db", *RAISE)
+    assert done.code == 0, done.err
+    assert done.out.startswith("␛[2Jtales⟦RLO⟧: ")
+    assert not {"\x1b", "\u202e"} & set(done.out)
+
+
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "no goal": ([], "A verdict needs a goal: which metric should rise, fall or stay near a target, but got none"),
     "nothing to change": (["--matters", "2"], "Add --raise METRIC, --lower METRIC or --hold METRIC --near VALUE"),
