@@ -46,7 +46,7 @@ JSON_COMMANDS = {
     "dial": ["dial", "fake", "hello", "--temperature", "0..1", "--draws", "2", "--max-tokens", "8"],
     "dial --dry-run": ["dial", "fake", "hello", "--temperature", "0..1", "--dry-run"],
     "sweep --dry-run": [*SWEEP, "--dry-run"],
-    "sweep --until-decided --dry-run": [*"sweep fake -f creative-story --until-decided --dry-run".split()],
+    "sweep --until-decided --dry-run": ["sweep", "fake", "-f", "creative-story", "--until-decided", "--dry-run"],
     "generate --dry-run": ["generate", "fake", "hello", "--dry-run"],
 }
 
