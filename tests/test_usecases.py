@@ -47,7 +47,7 @@ def test_seven_are_built_in() -> None:
 )
 def test_a_built_in_use_case_starts_with_the_articles_prompt(name: str, first: str) -> None:
     case = load_use_case(name)
-    assert (case.name, case.mode, case.max_tokens) == (name, "text", 128)
+    assert (case.name, case.mode, case.max_tokens, case.min_tokens) == (name, "text", 128, 1)
     assert case.description
     assert case.prompts[0] == Prompt(first, reference=case.prompts[0].reference, use_case=name)
     assert len(case.prompts) == 24

@@ -111,7 +111,9 @@ def _is_built_in(survey: Survey) -> bool:
     if survey.use_case not in built_in_names():
         return False
     case = load_use_case(survey.use_case)
-    return case.prompts == survey.prompts and survey.goal in (None, case.goal)
+    # A limit of zero is no flag in a recipe, and a stop string cannot be taken back: there the built-in's would hold.
+    differs = any((case.min_tokens and not at.min_tokens) or (case.stop and not at.stop) for at in survey.limits)
+    return not differs and case.prompts == survey.prompts and survey.goal in (None, case.goal)
 
 
 def _prompt_flags(survey: Survey) -> list[str]:
