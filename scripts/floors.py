@@ -49,6 +49,6 @@ FLOORS = (
             "examiner",
         ),
     ),
-    Floor("the ground", ("errors", "escapes", "jsontexts")),
+    Floor("the ground", ("errors", "escapes", "jsontexts", "resampling")),
 )
 HEIGHT = {unit: len(FLOORS) - depth for depth, floor in enumerate(FLOORS) for unit in floor.units}

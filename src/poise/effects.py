@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from poise.stats import MIN_UNITS, t_quantile
 
 Matrix = NDArray[np.float64]
+_ROUNDING = 1e-12  # of the values: what the last bits may differ by
 
 
 class Effect(NamedTuple):
@@ -36,7 +37,7 @@ def explain(values: Matrix, settings: Mapping[str, Sequence[object]]) -> list[Ef
     large: what it adds on average, known from the spread over prompts, is taken off. Intervals are jackknifed.
 
     Args:
-        values: (P, K): per prompt and setting.
+        values: (P, K), P at least 2: per prompt and setting.
         settings: per varied parameter its value in each of the K settings.
 
     Returns:
@@ -91,6 +92,6 @@ def _shares(values: Matrix, parts: Mapping[str, Matrix]) -> Matrix | None:
     noise = np.cov(values, rowvar=False, ddof=1).reshape(settings, settings) / count
     centre = np.eye(settings) - 1 / settings
     total = float(mean @ centre @ mean - np.trace(centre @ noise))
-    if total <= 0:
+    if total <= (_ROUNDING * np.abs(values).max()) ** 2:
         return None
     return np.array([(mean @ part @ mean - np.trace(part @ noise)) / total for part in parts.values()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def nominal_levels(sizes: Sequence[int], level: float) -> list[float]:
     from scipy.special import ndtr
 
     assert list(sizes) == sorted(set(sizes)), "looks see ever more"
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    nodes, weights = _quadrature()
     found: list[float] = []
     places: Vector = np.zeros(1)  # where the sum may be, having crossed no bound
     masses: Vector = np.ones(1)
@@ -41,7 +42,6 @@ def nominal_levels(sizes: Sequence[int], level: float) -> list[float]:
     for size in sizes:
         share = level * size / sizes[-1] - spent
         step = np.sqrt(size - seen)
-
         bound = _bound(places, masses, float(step), share)
         found.append(float(2 * ndtr(-bound / size**0.5)))
         at = nodes * bound
@@ -49,6 +49,12 @@ def nominal_levels(sizes: Sequence[int], level: float) -> list[float]:
         places, masses = at, weights * bound * (density @ masses)
         seen, spent = size, spent + share
     return found
+
+
+@cache
+def _quadrature() -> tuple[Vector, Vector]:
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    return nodes, weights
 
 
 def _bound(places: Vector, masses: Vector, step: float, share: float) -> float:

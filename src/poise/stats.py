@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from poise.resampling import studentised_quantiles
+
 Vector = NDArray[np.float64]
 Strata = Sequence[Vector]
 
@@ -21,10 +23,10 @@ MIN_UNITS = 8
 POWER = 0.80
 EXACT_UNITS = 16  # sign flips are enumerated up to here: 2^15 patterns and their mirror images
 MONTE_CARLO = 9_999
-RESAMPLES = 999
 VARIED, VARIED_SHARE = 4, 0.05  # units that must differ before their spread is taken at its word
-LARGE = 200  # above this many units the t interval alone is right: no resampling
+LARGE = 500  # above this many units the t interval alone is right: no resampling
 _MAX_CORRELATION = 0.99
+_ROUNDING = 1e-12  # of the values: what the last bits may differ by
 _TAIL = (1 - LEVEL) / 2
 
 
@@ -120,29 +122,21 @@ def t_interval(strata: Strata, level: float = LEVEL) -> tuple[float, float]:
     return mean - reach, mean + reach
 
 
-def studentised_interval(strata: Strata) -> tuple[float, float]:
-    """The 95 % bootstrap-t interval: as the t interval, with the sample's own quantiles of t.
+def studentised_interval(strata: Strata, level: float = LEVEL) -> tuple[float, float]:
+    """The bootstrap-t interval: as the t interval, with the sample's own quantiles of t.
 
     Args:
         strata: values, one array per stratum, at least two in each, not all equal.
+        level: in how many of 100 studies it is to hold the truth, as a share.
 
     Returns:
         Its ends; infinite where the values are too few and too alike to say.
 
     Source: Efron and Tibshirani 1993, chapter 12.
     """
-    rng = np.random.default_rng(0)
     mean, variance, _ = spread(strata)
-    means, variances = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
-    for s in strata:
-        drawn = s[rng.integers(0, len(s), (RESAMPLES, len(s)))]
-        means += drawn.mean(axis=1) / len(strata)
-        variances += drawn.var(axis=1, ddof=1) / len(s) / len(strata) ** 2
-    away = means - mean
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(variances > 0, away / np.sqrt(variances), np.where(away == 0, 0.0, np.inf * np.sign(away)))
-    first, last = np.quantile(t, [_TAIL, 1 - _TAIL], method="nearest")
-    return mean - float(last) * variance**0.5, mean - float(first) * variance**0.5
+    first, last = studentised_quantiles(strata, (1 - level) / 2)
+    return mean - last * variance**0.5, mean - first * variance**0.5
 
 
 def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED, level: float = LEVEL) -> Interval:
@@ -151,8 +145,7 @@ def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED, level: float = LEV
     Values with two bounds get a beta interval of matched variance: a Clopper-Pearson interval with the
     effective number of trials, which stays honest at 0, at 1 and for rare events. Other values get the t
     interval, widened to the studentised bootstrap's ends, because a t interval misses on skewed values.
-    Simulated at 8, 16 and 32 prompts, 93 % or more of the intervals hold the truth for normal and exponential
-    values, lengths, rates and rare rates; for values skewed like a lognormal with sigma 1, 90 % at 8 prompts.
+    How often they hold the truth is in docs/honesty.md.
 
     Args:
         strata: values, one array per stratum, at least two in each.
@@ -166,7 +159,7 @@ def mean_interval(strata: Strata, bounds: Bounds = UNBOUNDED, level: float = LEV
     """
     if bounds.width is not None:
         return Interval(*_bounded(strata, bounds, level))
-    if spread(strata).variance <= 0:
+    if _still(strata):
         return Interval(None, None, f"all {_units(strata)} values are equal: their spread is unknown")
     return _robust(strata, bounds, level)
 
@@ -175,15 +168,14 @@ def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED, level:
     """An interval of the mean of b - a, paired.
 
     Where at least 4 units, and 5 % of them, differ from the commonest difference, it is the t interval of the
-    differences, widened to the studentised bootstrap's ends. With fewer, their spread is not known, and for
-    bounded values the two arms' intervals are put together with their correlation. When no unit differs from
-    the others, the bound says what share of differing units could have gone unseen.
+    differences, widened to the studentised bootstrap's ends. With fewer, or where that bootstrap cannot tell,
+    their spread is not known, and for bounded values the two arms' intervals are put together. When no unit
+    differs from the others, the bound says what share of differing units could have gone unseen.
 
     Args:
         a, b: values of the two arms, pair by pair, same strata.
         bounds: the range of one arm's values.
-        level: in how many of 100 studies it is to hold the truth, as a share. Above 95 % the bootstrap's ends
-            are left out: they would take more resamples than there are.
+        level: in how many of 100 studies it is to hold the truth, as a share.
 
     Returns:
         The interval; none where unbounded differences are all equal.
@@ -192,11 +184,14 @@ def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED, level:
     """
     apart = [y - x for x, y in zip(a, b, strict=True)]
     width = bounds.width
-    if spread(apart).variance <= 1e-24 * (width or 1.0) ** 2:
+    grain = _grain([*a, *b])
+    if spread(apart).variance <= grain**2:
         return _unseen(apart, width, level)
-    varied = _varied(apart)
+    varied = _varied(apart, grain)
     if width is None or varied >= max(VARIED, VARIED_SHARE * _units(apart)):
-        return _clipped(_robust(apart, UNBOUNDED, level), width)
+        found = _clipped(_robust(apart, UNBOUNDED, level), width)
+        if width is None or found.low is not None:
+            return found
     (low_a, high_a), (low_b, high_b) = _bounded(a, bounds, level), _bounded(b, bounds, level)
     mean_a, mean_b, shared = spread(a).mean, spread(b).mean, _correlation(a, b)
     down = _joined(mean_b - low_b, high_a - mean_a, shared)
@@ -249,7 +244,7 @@ def smallest_detectable(differences: Strata) -> float | None:
         It, in the values' unit; None where nothing varied.
     """
     _, variance, freedom = spread(differences)
-    if variance <= 0:
+    if _still(differences):
         return None
     return float((t_quantile(1 - _TAIL, freedom) + t_quantile(POWER, freedom)) * variance**0.5)
 
@@ -271,7 +266,7 @@ def power(differences: Strata, matters: float) -> float | None:
     from scipy.special import nctdtr
 
     _, variance, freedom = spread(differences)
-    if variance <= 0:
+    if _still(differences):
         return None
     reach, away = t_quantile(1 - _TAIL, freedom), min(matters / variance**0.5, 30.0)  # beyond, nctdtr has no digits
     return float(2 - nctdtr(freedom, away, reach) - nctdtr(freedom, -away, reach))  # both sides
@@ -330,8 +325,8 @@ def _beta_interval(strata: Strata, trials: float | None, tail: float) -> tuple[f
 def _robust(strata: Strata, bounds: Bounds, level: float = LEVEL) -> Interval:
     """The t interval, widened to the studentised bootstrap's ends while the units are few."""
     low, high = t_interval(strata, level)
-    if _units(strata) <= LARGE and level <= LEVEL:
-        first, last = studentised_interval(strata)
+    if _units(strata) <= LARGE:
+        first, last = studentised_interval(strata, level)
         low, high = min(low, first), max(high, last)
     if not np.isfinite(low + high):
         return Interval(None, None, f"the {_units(strata)} values are too alike to tell how far they spread")
@@ -350,10 +345,20 @@ def _unseen(apart: Strata, width: float | None, level: float) -> Interval:
     return Interval(float(low), float(high))
 
 
-def _varied(apart: Strata) -> int:
-    """How many units differ from the commonest difference."""
-    values = np.round(np.concatenate(apart), 12)
-    return len(values) - int(np.unique(values, return_counts=True)[1].max())
+def _grain(strata: Strata) -> float:
+    """Values that differ by less are equal but for their last bits."""
+    return _ROUNDING * max(float(np.abs(s).max()) for s in strata)
+
+
+def _still(strata: Strata) -> bool:
+    """Whether nothing varies."""
+    return spread(strata).variance <= _grain(strata) ** 2
+
+
+def _varied(apart: Strata, grain: float) -> int:
+    """How many units differ from the commonest difference by more than rounding does."""
+    values = np.sort(np.concatenate(apart))
+    return len(values) - max(map(len, np.split(values, np.flatnonzero(np.diff(values) > grain) + 1)))
 
 
 def _clipped(found: Interval, width: float | None) -> Interval:
@@ -364,9 +369,8 @@ def _clipped(found: Interval, width: float | None) -> Interval:
 
 
 def _correlation(a: Strata, b: Strata) -> float:
-    """Correlation of the arms within strata; 0 where it cannot be had or is negative."""
-    x = np.concatenate([s - s.mean() for s in a])
-    y = np.concatenate([s - s.mean() for s in b])
+    """Of the arms within strata; 0 where it cannot be had or is negative."""
+    x, y = (np.concatenate([s - s.mean() for s in arm]) for arm in (a, b))
     norm = float(np.sqrt((x @ x) * (y @ y)))
     return min(max(float(x @ y) / norm, 0.0), _MAX_CORRELATION) if norm > 0 else 0.0
 
@@ -378,19 +382,18 @@ def _joined(first: float, second: float, correlation: float) -> float:
 
 def _patterns(units: int, columns: int) -> Iterator[NDArray[np.float64]]:
     """Rows of signs, (P, units): every pattern up to a mirror image, or a seeded sample with the one seen."""
+    step = max(1, 2_000_000 // max(units, columns))
     if units <= EXACT_UNITS:
         codes = np.arange(2 ** max(units - 1, 0))
-        step = max(1, 2_000_000 // max(units, columns))
         for start in range(0, len(codes), step):
             bits = (codes[start : start + step, None] >> np.arange(units)) & 1
             yield np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
         return
     yield np.ones((1, units))
     rng = np.random.default_rng(0)
-    step = max(1, 2_000_000 // max(units, columns))
     for start in range(0, MONTE_CARLO, step):
-        rows = min(step, MONTE_CARLO - start)
-        yield np.asarray(1.0 - 2.0 * rng.integers(0, 2, (rows, units)), dtype=np.float64)
+        drawn = rng.integers(0, 2, (min(step, MONTE_CARLO - start), units))
+        yield np.asarray(1.0 - 2.0 * drawn, dtype=np.float64)
 
 
 def _units(strata: Strata) -> int:
