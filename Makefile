@@ -4,7 +4,7 @@
 #   make test        the test suite (under 10 minutes)
 #   make check       ruff, mypy, house style, generated docs
 #   make check-slow  the tests that take minutes: replay of 2,000 texts, 50 kills, 100,000 completions
-#   make bench       throughput against the article's loop and transformers' generate
+#   make bench       throughput against the article's loop and transformers' generate; a verdict on 40,000 texts
 #   make bench-dial  every temperature at once against two, or 151 (with vLLM's CPU build), one by one
 #   make bench-vllm  throughput against vLLM's CPU build, in an environment of its own
 #   make docs        writes the generated pages and the README's file map again
@@ -57,6 +57,7 @@ check-slow: $(VENV)/.installed browser
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.decide
 
 bench-dial: $(VENV)/.installed
 	$(BIN)/python -m bench.dial
