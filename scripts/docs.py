@@ -71,8 +71,9 @@ def metrics() -> str:
     """docs/metrics.md from `METRICS`."""
     lines = [GENERATED.format("src/poise/metrics/"), "# Metrics", ""]
     lines += [
-        "`poise measure` prints all that the prompts allow, `--metric NAME` one: what needs answers, checks, a reference",
-        "or judgements is there once a use case has them. No data, no number: a metric without data says why.",
+        "`poise measure` prints all that the prompts allow, `--metric NAME` one: what needs answers, checks, a",
+        "reference or judgements is there once a use case has them. No data, no number: a metric without data says",
+        "why.",
         "",
     ]
     for name, m in poise.METRICS.items():

@@ -54,27 +54,27 @@ def verdict(run: Run, *words: str) -> dict[str, Any]:
 
 
 def test_the_verdict_is_printed_and_the_next_command(run: Run, make: Make) -> None:
-    done = run("decide", str(make()), *RAISE)
+    done = run("decide", str(make(prompts=24)), *RAISE)
     assert done.code == 0, done.err
     first, *rest = done.out.splitlines()
-    assert first.startswith("prompt: Use temperature=0.7: it was shown to raise length over temperature=0.3, by +4")
-    assert rest[0].startswith("  Promised +4")
+    assert first.startswith("prompt: Use temperature=0.7: it was shown to raise length over temperature=0.3, by +3.88 ")
+    assert rest[0].startswith("  Promised +3.88; delivered +4.25 ")
     assert rest[0].endswith(" on 8 prompts that did not choose it.")
-    assert "raise length; baseline temperature=0.3; 8 prompts chose" in done.out
+    assert "raise length; baseline temperature=0.3; 16 prompts chose" in done.out
     assert rest[-1] == "Next: poise report --study small.db --raise length --baseline temperature=0.3"
 
 
 def test_json_says_the_same(run: Run, make: Make) -> None:
-    found = verdict(run, str(make()), *RAISE)
+    found = verdict(run, str(make(prompts=24)), *RAISE)
     assert (found["status"], found["detected"], found["scope"]) == ("better", True, "use_case")
     assert (found["recommended"], found["baseline"]) == (
         {"temperature": 0.7, "dialect": "transformers"}, {"temperature": 0.3, "dialect": "transformers"},
     )  # fmt: skip
     assert found["best_set"] == [found["recommended"]]
-    assert (found["n_prompts"], found["held_out"]) == (8, 8)
+    assert (found["n_prompts"], found["held_out"]) == (16, 8)
     assert 3 <= found["promised"] <= 5
     assert (found["delivered"]["how"], found["delivered"]["units"]) == ("held out", 8)
-    assert found["promised"] + found["delivered"]["difference"] == 8  # the mean of all 16 is 4
+    assert (2 * found["promised"] + found["delivered"]["difference"]) / 3 == 4  # the mean of all 24
     assert found["delivered"]["low"] > 0
 
 

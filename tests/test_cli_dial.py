@@ -56,7 +56,7 @@ def test_a_page_and_the_tables_come_of_it(run: Run, tmp_path: Path) -> None:
 def test_a_use_case_is_dialled_prompt_by_prompt(run: Run) -> None:
     done = run("dial", "fake", "-f", "creative-story", "--temperature", "0..1", "--max-tokens", "4", "--json")
     assert done.code == 0, done.err
-    assert len(json.loads(done.out)["dials"]) == 16
+    assert len(json.loads(done.out)["dials"]) == 24
 
 
 def test_use_cases_of_other_lengths_are_told_apart(run: Run, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def nominal_levels(sizes: Sequence[int], level: float) -> list[float]:
     Source: Lan and DeMets 1983 (spending); Armitage, McPherson and Rowe 1969 (the recursion).
 
     >>> [round(x, 4) for x in nominal_levels([10, 20], 0.05)]
-    [0.025, 0.0339]
+    [0.025, 0.0336]
     """
     from scipy.special import ndtr
 

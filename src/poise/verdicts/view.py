@@ -92,6 +92,7 @@ def worths(view: View, settings: Sequence[int]) -> dict[int, float]:
 
 
 def contenders_of(view: View, against: Mapping[int, Against]) -> tuple[Contender, ...]:
+    """Every setting as the verdict shows it: the best set first, by value."""
     case, best = view.case, view.set
     fronts = _fronts(view)
     found = []

@@ -104,8 +104,8 @@ def table(v: Verdict) -> Table:
     """Every setting: its mean, its difference to the baseline, whether it may be the best."""
     bounds = [str(k.constraint) for k in v.contenders[0].kept] if v.contenders else []
     fronts = ["front"] if any(c.front is not None for c in v.contenders) else []
-    moved = "to the target" if v.goal.aim.sense == "hold" else f"to {called(v.baseline)}"
-    head = ("settings", f" {v.metric}", f" difference {moved}", " simultaneous interval", "may be best", *bounds,
+    moved = "change of the distance" if v.goal.aim.sense == "hold" else f"difference to {called(v.baseline)}"
+    head = ("settings", f" {v.metric}", f" {moved}", " simultaneous interval", "may be best", *bounds,
             *(f" {f}" for f in fronts), "")  # fmt: skip
     rows = [_row(v, c, bool(fronts)) for c in v.contenders]
     units = count(v.units, "prompt") if v.scope == "use_case" else count(v.units, "draw")
@@ -226,6 +226,8 @@ def _prompts(m: More) -> str:
     now = f"{count(m.prompts, 'prompt')} at {count(m.draws, 'draw')} each"
     if m.prompts_at_double is None or m.prompts_at_double >= m.prompts:
         return now
+    if m.prompts_at_double == 0:
+        return f"{now}, or draw {m.draws * 2} of the prompts there are"
     return f"{now}, or {count(m.prompts_at_double, 'prompt')} at {m.draws * 2}"
 
 
