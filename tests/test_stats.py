@@ -10,7 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poise import stats
+from poise import resampling, stats
 from poise.stats import UNBOUNDED, Bounds, Interval
 
 SHARE = Bounds(0.0, 1.0)
@@ -167,31 +167,31 @@ def brute_force(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_sign_flips_are_an_enumeration(units: int, columns: int, random: object) -> None:
     rng = np.random.default_rng(random.getrandbits(32))  # type: ignore[attr-defined]
     data = rng.integers(-3, 4, (units, columns)) + rng.choice([0.0, 0.5], (units, columns)) + 0.25
-    mine, theirs = stats.sign_flip(data), brute_force(data)
+    mine, theirs = resampling.sign_flip(data), brute_force(data)
     assert mine[0] == pytest.approx(theirs[0])
     assert mine[1] == pytest.approx(theirs[1])
 
 
 def test_eight_prompts_on_one_side() -> None:
-    alone, adjusted = stats.sign_flip(np.arange(1.0, 9.0)[:, None])
+    alone, adjusted = resampling.sign_flip(np.arange(1.0, 9.0)[:, None])
     assert alone[0] == adjusted[0] == 2 / 256
 
 
 def test_equal_metrics_cost_nothing_and_useless_ones_little() -> None:
     data = np.arange(1.0, 9.0)[:, None]
-    assert stats.sign_flip(np.hstack([data] * 9))[1] == pytest.approx([2 / 256] * 9)
-    alone, adjusted = stats.sign_flip(np.hstack([data, np.zeros((8, 3))]))
+    assert resampling.sign_flip(np.hstack([data] * 9))[1] == pytest.approx([2 / 256] * 9)
+    alone, adjusted = resampling.sign_flip(np.hstack([data, np.zeros((8, 3))]))
     assert adjusted == pytest.approx([2 / 256, 1, 1, 1])
     assert alone == pytest.approx(adjusted)
 
 
 def test_p_is_never_0_and_the_sample_agrees_with_arithmetic() -> None:
-    assert stats.sign_flip(np.ones((40, 1)))[0][0] == 1 / 10_000
+    assert resampling.sign_flip(np.ones((40, 1)))[0][0] == 1 / 10_000
     # 20 units, 6 of them with the other sign: at least 14 on one side has probability 0.1153.
     data = np.array([1.0] * 14 + [-1.0] * 6)[:, None]
     exact = 2 * scipy.stats.binom.sf(13, 20, 0.5)
-    assert stats.sign_flip(data)[0][0] == pytest.approx(exact, abs=0.015)  # 4.7 standard errors
-    assert stats.sign_flip(data)[0][0] == stats.sign_flip(data)[0][0]
+    assert resampling.sign_flip(data)[0][0] == pytest.approx(exact, abs=0.015)  # 4.7 standard errors
+    assert resampling.sign_flip(data)[0][0] == resampling.sign_flip(data)[0][0]
 
 
 def test_the_family_raises_few_false_alarms() -> None:
@@ -200,7 +200,7 @@ def test_the_family_raises_few_false_alarms() -> None:
     alarms = 0
     for _ in range(400):
         data = rng.standard_t(4, (9, 10)) + rng.normal(size=(9, 1))
-        alarms += stats.sign_flip(data)[1].min() <= 0.05
+        alarms += resampling.sign_flip(data)[1].min() <= 0.05
     assert alarms <= 34  # 400 draws at 5 %: mean 20, P(over 34) = 0.0012
 
 

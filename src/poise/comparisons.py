@@ -24,6 +24,7 @@ from poise.metrics.readings import Readings, read_values
 from poise.metrics.units import Scope, Units, units_of_draws, units_of_groups
 from poise.params import SamplingParams
 from poise.records import Trial, params_record
+from poise.resampling import sign_flip
 from poise.stats import (
     POWER,
     Bounds,
@@ -33,7 +34,6 @@ from poise.stats import (
     effective_units,
     mean_interval,
     power,
-    sign_flip,
     smallest_detectable,
     variance_ratio,
 )

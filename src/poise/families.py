@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.resampling import studentised_maximum
-from poise.stats import LARGE, POWER, UNBOUNDED, VARIED, VARIED_SHARE, Bounds, effective_units, sign_flip
+from poise.resampling import sign_flip, studentised_maximum
+from poise.stats import LARGE, POWER, UNBOUNDED, VARIED, VARIED_SHARE, Bounds, effective_units
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]

@@ -1,8 +1,8 @@
-"""How far the studentised means of resampled units reach."""
+"""Units resampled, signs flipped: how far chance alone reaches."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float64]
 Vector = NDArray[np.float64]
 RESAMPLES, MOST_RESAMPLES, JOINT_RESAMPLES = 999, 9_999, 1_999
+EXACT_UNITS = 16  # sign flips are enumerated up to here: 2^15 patterns and their mirror images
+MONTE_CARLO = 9_999
 _BEYOND = 5  # resamples that lie beyond a quantile, so that it does not hang on one of them
 _STEP = 2**19  # numbers held at once, per array
 _NOTHING = 1e-12  # of the spread seen: a resample with less has none, but for rounding
@@ -64,6 +66,41 @@ def studentised_maximum(strata: Sequence[Matrix], level: float, most_still: floa
     return float(np.sort(largest)[int(np.ceil((1 - level) * (JOINT_RESAMPLES - 1)))]), out
 
 
+def sign_flip(weighted: NDArray[np.float64]) -> tuple[Vector, Vector]:
+    """Two-sided sign-flip p-values, alone and adjusted for how many columns are tested together.
+
+    Under no difference, the two arms of a pair could be exchanged: every pattern of signs is as likely as
+    the one seen. All columns are flipped together, which keeps their dependence: the adjusted p-value asks
+    how often the *largest* of the columns would be as extreme (step-down).
+
+    Args:
+        weighted: (units, columns), each unit's weighted difference; 0 where a unit has none.
+
+    Returns:
+        p per column and adjusted p per column, (columns,) each; never 0.
+
+    Source: Fisher 1935; Westfall and Young 1993, algorithm 4.1.
+
+    >>> alone, adjusted = sign_flip(np.ones((3, 1)))
+    >>> float(alone[0])                     # 2 of 8 patterns: +++ and ---
+    0.25
+    """
+    scale = np.sqrt((weighted**2).sum(axis=0))
+    scaled = weighted / np.where(scale > 0, scale, 1.0)
+    seen = np.abs(scaled.sum(axis=0))
+    order = np.argsort(-seen, kind="stable")
+    alone, joint, patterns = np.zeros(len(seen)), np.zeros(len(seen)), 0
+    for signs in _patterns(*weighted.shape):
+        moved = np.abs(signs @ scaled)
+        alone += (moved >= seen - 1e-9).sum(axis=0)
+        largest = np.maximum.accumulate(moved[:, order[::-1]], axis=1)[:, ::-1]
+        joint[order] += (largest >= seen[order] - 1e-9).sum(axis=0)
+        patterns += len(signs)
+    adjusted = np.empty(len(seen))
+    adjusted[order] = np.maximum.accumulate(joint[order] / patterns)
+    return alone / patterns, adjusted
+
+
 def _picked(rng: np.random.Generator, units: int, times: int) -> Matrix:
     """How often each resample holds each unit, as shares of it, (times, units)."""
     drawn = rng.integers(0, units, (times, units)) + units * np.arange(times)[:, None]
@@ -90,3 +127,19 @@ def _resampled(strata: Sequence[Matrix], picked: Sequence[Matrix]) -> Matrix:
         t: Matrix = np.divide(away, np.sqrt(error, out=error), out=away)
     t[np.isnan(t)] = 0.0
     return t
+
+
+def _patterns(units: int, columns: int) -> Iterator[NDArray[np.float64]]:
+    """Rows of signs, (P, units): every pattern up to a mirror image, or a seeded sample with the one seen."""
+    step = max(1, 2_000_000 // max(units, columns))
+    if units <= EXACT_UNITS:
+        codes = np.arange(2 ** max(units - 1, 0))
+        for start in range(0, len(codes), step):
+            bits = (codes[start : start + step, None] >> np.arange(units)) & 1
+            yield np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
+        return
+    yield np.ones((1, units))
+    rng = np.random.default_rng(0)
+    for start in range(0, MONTE_CARLO, step):
+        drawn = rng.integers(0, 2, (min(step, MONTE_CARLO - start), units))
+        yield np.asarray(1.0 - 2.0 * drawn, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Intervals, sign-flip tests and smallest detectable differences for few units.
+"""Intervals and smallest detectable differences for few units.
 
 Everything here works on *strata*. When prompts are the units there is one stratum, with one value per
 prompt. When the prompts are fixed and only the noise varies, every prompt is a stratum and its draws are
@@ -7,13 +7,13 @@ the units. The mean is the mean of the strata's means in both cases.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.resampling import studentised_quantiles
+from poise.resampling import studentised_maximum, studentised_quantiles
 
 Vector = NDArray[np.float64]
 Strata = Sequence[Vector]
@@ -21,8 +21,6 @@ Strata = Sequence[Vector]
 LEVEL = 0.95
 MIN_UNITS = 8
 POWER = 0.80
-EXACT_UNITS = 16  # sign flips are enumerated up to here: 2^15 patterns and their mirror images
-MONTE_CARLO = 9_999
 VARIED, VARIED_SHARE = 4, 0.05  # units that must differ before their spread is taken at its word
 LARGE = 500  # above this many units the t interval alone is right: no resampling
 _MAX_CORRELATION = 0.99
@@ -122,12 +120,13 @@ def t_interval(strata: Strata, level: float = LEVEL) -> tuple[float, float]:
     return mean - reach, mean + reach
 
 
-def studentised_interval(strata: Strata, level: float = LEVEL) -> tuple[float, float]:
+def studentised_interval(strata: Strata, level: float = LEVEL, even: bool = False) -> tuple[float, float]:
     """The bootstrap-t interval: as the t interval, with the sample's own quantiles of t.
 
     Args:
         strata: values, one array per stratum, at least two in each, not all equal.
         level: in how many of 100 studies it is to hold the truth, as a share.
+        even: reach as far on both sides, for values without a long tail on one.
 
     Returns:
         Its ends; infinite where the values are too few and too alike to say.
@@ -135,7 +134,11 @@ def studentised_interval(strata: Strata, level: float = LEVEL) -> tuple[float, f
     Source: Efron and Tibshirani 1993, chapter 12.
     """
     mean, variance, _ = spread(strata)
-    first, last = studentised_quantiles(strata, (1 - level) / 2)
+    if even:
+        last, _ = studentised_maximum([s[:, None] for s in strata], 1 - level, 1.0)
+        first = -last
+    else:
+        first, last = studentised_quantiles(strata, (1 - level) / 2)
     return mean - last * variance**0.5, mean - first * variance**0.5
 
 
@@ -168,9 +171,9 @@ def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED, level:
     """An interval of the mean of b - a, paired.
 
     Where at least 4 units, and 5 % of them, differ from the commonest difference, it is the t interval of the
-    differences, widened to the studentised bootstrap's ends. With fewer, or where that bootstrap cannot tell,
-    their spread is not known, and for bounded values the two arms' intervals are put together. When no unit
-    differs from the others, the bound says what share of differing units could have gone unseen.
+    differences, widened to the studentised bootstrap's ends; as far on both sides for bounded values most of which
+    differ. With fewer, or where that bootstrap cannot tell, bounded values get the two arms' intervals put together;
+    and when no unit differs from the others, a bound on the share of those that could have gone unseen.
 
     Args:
         a, b: values of the two arms, pair by pair, same strata.
@@ -189,7 +192,8 @@ def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED, level:
         return _unseen(apart, width, level)
     varied = _varied(apart, grain)
     if width is None or varied >= max(VARIED, VARIED_SHARE * _units(apart)):
-        found = _clipped(_robust(apart, UNBOUNDED, level), width)
+        even = width is not None and 2 * varied >= _units(apart)
+        found = _clipped(_robust(apart, UNBOUNDED, level, even), width)
         if width is None or found.low is not None:
             return found
     (low_a, high_a), (low_b, high_b) = _bounded(a, bounds, level), _bounded(b, bounds, level)
@@ -197,41 +201,6 @@ def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED, level:
     down = _joined(mean_b - low_b, high_a - mean_a, shared)
     up = _joined(high_b - mean_b, mean_a - low_a, shared)
     return _clipped(Interval(mean_b - mean_a - down, mean_b - mean_a + up), width)
-
-
-def sign_flip(weighted: NDArray[np.float64]) -> tuple[Vector, Vector]:
-    """Two-sided sign-flip p-values, alone and adjusted for how many columns are tested together.
-
-    Under no difference, the two arms of a pair could be exchanged: every pattern of signs is as likely as
-    the one seen. All columns are flipped together, which keeps their dependence: the adjusted p-value asks
-    how often the *largest* of the columns would be as extreme (step-down).
-
-    Args:
-        weighted: (units, columns), each unit's weighted difference; 0 where a unit has none.
-
-    Returns:
-        p per column and adjusted p per column, (columns,) each; never 0.
-
-    Source: Fisher 1935; Westfall and Young 1993, algorithm 4.1.
-
-    >>> alone, adjusted = sign_flip(np.ones((3, 1)))
-    >>> float(alone[0])                     # 2 of 8 patterns: +++ and ---
-    0.25
-    """
-    scale = np.sqrt((weighted**2).sum(axis=0))
-    scaled = weighted / np.where(scale > 0, scale, 1.0)
-    seen = np.abs(scaled.sum(axis=0))
-    order = np.argsort(-seen, kind="stable")
-    alone, joint, patterns = np.zeros(len(seen)), np.zeros(len(seen)), 0
-    for signs in _patterns(*weighted.shape):
-        moved = np.abs(signs @ scaled)
-        alone += (moved >= seen - 1e-9).sum(axis=0)
-        largest = np.maximum.accumulate(moved[:, order[::-1]], axis=1)[:, ::-1]
-        joint[order] += (largest >= seen[order] - 1e-9).sum(axis=0)
-        patterns += len(signs)
-    adjusted = np.empty(len(seen))
-    adjusted[order] = np.maximum.accumulate(joint[order] / patterns)
-    return alone / patterns, adjusted
 
 
 def smallest_detectable(differences: Strata) -> float | None:
@@ -322,11 +291,11 @@ def _beta_interval(strata: Strata, trials: float | None, tail: float) -> tuple[f
     return low, high
 
 
-def _robust(strata: Strata, bounds: Bounds, level: float = LEVEL) -> Interval:
+def _robust(strata: Strata, bounds: Bounds, level: float = LEVEL, even: bool = False) -> Interval:
     """The t interval, widened to the studentised bootstrap's ends while the units are few."""
     low, high = t_interval(strata, level)
     if _units(strata) <= LARGE:
-        first, last = studentised_interval(strata, level)
+        first, last = studentised_interval(strata, level, even)
         low, high = min(low, first), max(high, last)
     if not np.isfinite(low + high):
         return Interval(None, None, f"the {_units(strata)} values are too alike to tell how far they spread")
@@ -378,22 +347,6 @@ def _correlation(a: Strata, b: Strata) -> float:
 def _joined(first: float, second: float, correlation: float) -> float:
     """How far a difference reaches when its arms reach this far and move together."""
     return float(np.sqrt(max(first**2 + second**2 - 2 * correlation * first * second, 0.0)))
-
-
-def _patterns(units: int, columns: int) -> Iterator[NDArray[np.float64]]:
-    """Rows of signs, (P, units): every pattern up to a mirror image, or a seeded sample with the one seen."""
-    step = max(1, 2_000_000 // max(units, columns))
-    if units <= EXACT_UNITS:
-        codes = np.arange(2 ** max(units - 1, 0))
-        for start in range(0, len(codes), step):
-            bits = (codes[start : start + step, None] >> np.arange(units)) & 1
-            yield np.asarray(1.0 - 2.0 * bits, dtype=np.float64)
-        return
-    yield np.ones((1, units))
-    rng = np.random.default_rng(0)
-    for start in range(0, MONTE_CARLO, step):
-        drawn = rng.integers(0, 2, (min(step, MONTE_CARLO - start), units))
-        yield np.asarray(1.0 - 2.0 * drawn, dtype=np.float64)
 
 
 def _units(strata: Strata) -> int:
