@@ -61,6 +61,7 @@ bench: $(VENV)/.installed
 
 bench-dial: $(VENV)/.installed
 	$(BIN)/python -m bench.dial
+	$(BIN)/python -m bench.page
 
 bench-vllm: $(VENV)/.installed $(VLLM)/.installed
 	$(BIN)/python -m bench --vllm $(VLLM)/bin/python
