@@ -34,10 +34,11 @@ HEADLINES: Mapping[str, Wording] = {
     "relevance": Wording(
         "Closeness to the prompt", "stay closer to the prompt’s words", "stray further from the prompt’s words"
     ),
+    "passes": Wording("Texts that pass their checks", "pass their checks more often", "pass their checks less often"),
     "exact_match": Wording("Right answers", "give more right answers", "give fewer right answers"),
 }
 # Two metrics of one thing: where both agree, one clause is enough; the table has both.
-_SAME_THING = {"seq_rep_4": "loop_rate"}
+_SAME_THING = {"seq_rep_4": "loop_rate", "exact_match": "passes"}
 
 
 class Opening(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from poise.holdouts import Gain
+from poise.metrics import METRICS
 from poise.numerals import count, difference, figure, interval
 from poise.records import Trial
 from poise.tables import Table, whole_html, whole_text
@@ -136,7 +137,7 @@ def _not_base(v: Verdict) -> str:
     broken = [k for k in v.of(v.baseline).kept if not k.in_the_mean]
     base = called(v.baseline)
     if broken:
-        shown = ", ".join(f"{k.constraint} at {k.mean:.3g}" for k in broken)
+        shown = ", ".join(f"{k.constraint} at {_mean(k)}" for k in broken)
         how = "breaks" if any(k.status == "broken" for k in broken) else "breaks, in the mean,"
         return f": {base} {how} {shown}"
     return f": {base} is not among them, but none of them alone was shown to {_goal(v)} over it"
@@ -207,10 +208,13 @@ def _kept(v: Verdict) -> list[str]:
 def _standing(k: Kept) -> str:
     if k.mean is None:
         return "no data"
-    ends = f" [{k.low:.3g}, {k.high:.3g}]" if k.low is not None and k.high is not None else ""
-    return f"{k.status}, {k.mean:.3g}{ends}" + (
-        "; more prompts would show whether it is kept" if k.status == "kept in the mean" else ""
-    )
+    ends = interval(k.low, k.high, METRICS[k.constraint.metric].unit)
+    more = "; more prompts would show whether it is kept" if k.status == "kept in the mean" else ""
+    return f"{k.status}, {_mean(k)}{f' {ends}' if ends else ''}{more}"
+
+
+def _mean(k: Kept) -> str:
+    return figure(k.mean, METRICS[k.constraint.metric].unit)
 
 
 def _more(v: Verdict) -> list[str]:
@@ -270,13 +274,13 @@ def _closest(v: Verdict) -> str:
     if not found:
         return "None of them has data on it."
     _, c, kept = min(found, key=lambda entry: entry[0])
-    return f"Closest is {called(c.trial)}, with {kept.constraint.metric} at {kept.mean:.3g}."
+    return f"Closest is {called(c.trial)}, with {kept.constraint.metric} at {_mean(kept)}."
 
 
 def _row(v: Verdict, c: Contender, fronts: bool) -> Sequence[str]:
     base = c.trial.params == v.baseline.params
     moved = "baseline" if base else "–" if c.difference is None else difference(c.difference, v.unit)
     ends = "" if base else interval(c.low, c.high, v.unit, of_difference=True) or "–"
-    kept = [f"{figure(k.mean, '') if k.mean is not None else '–'} {k.status}" for k in c.kept]
+    kept = [f"{_mean(k)} {k.status}" for k in c.kept]
     chance = [f"{c.front:.0%}" if c.front is not None else "–"] if fronts else []
     return [called(c.trial), figure(c.mean, v.unit), moved, ends, "yes" if c.in_set else "no", *kept, *chance, c.out]
