@@ -22,8 +22,10 @@ FLOORS = (
     Floor("what may be concluded", ("comparisons", "curves", "samples")),
     Floor("draw everything, measure everything", ("sweeps", "dials", "whys", "measurements", "judging")),
     Floor("along the range, against a reference, before a judge", ("partings", "forecasts", "references", "judges")),
-    Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches")),
-    Floor("draw and keep", ("sampler", "contests", "numerics", "study", "usecases", "models", "scores")),
+    Floor(
+        "models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches", "probes", "fakeserver")
+    ),
+    Floor("draw and keep", ("sampler", "contests", "numerics", "study", "usecases", "models", "scores", "servers")),
     Floor("what dials keep", ("shelf",)),
     Floor("what verdicts keep", ("dossier",)),
     Floor("who draws, what was drawn", ("sessions", "ledger", "trials")),

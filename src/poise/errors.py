@@ -10,6 +10,7 @@ PoiseError
 │   └── MetricError         a metric that is unknown or lacks what it needs
 └── SystemFault             an engine or the system failed               exit code 3
     ├── EngineError         logits that are no numbers, out of memory
+    │   └── ServerError     a server that cannot be reached, refuses, or answers nonsense
     ├── FetchError          a download that did not come, or came wrong
     └── StoreError          a full disk, a read-only folder
 
@@ -80,6 +81,10 @@ class SystemFault(PoiseError):
 
 class EngineError(SystemFault):
     """The model gave logits that are no numbers, or ran out of memory."""
+
+
+class ServerError(EngineError):
+    """A server cannot be reached, refuses, answers nonsense, or changed its model under way."""
 
 
 class FetchError(SystemFault):

@@ -1,0 +1,1 @@
+"""Servers that draw by themselves: what is asked of them, and how."""
