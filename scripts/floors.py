@@ -20,11 +20,9 @@ FLOORS = (
     Floor("the verdict", ("verdicts",)),
     Floor("what is left on other prompts", ("holdouts",)),
     Floor("what may be concluded", ("comparisons", "curves", "samples")),
-    Floor("draw everything, measure everything", ("sweeps", "dials", "whys", "measurements", "judging")),
+    Floor("draw everything, measure everything", ("sweeps", "dials", "whys", "measurements", "judging", "fakeserver")),
     Floor("along the range, against a reference, before a judge", ("partings", "forecasts", "references", "judges")),
-    Floor(
-        "models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches", "probes", "fakeserver")
-    ),
+    Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches", "probes")),
     Floor("draw and keep", ("sampler", "contests", "numerics", "study", "usecases", "models", "scores", "servers")),
     Floor("what dials keep", ("shelf",)),
     Floor("what verdicts keep", ("dossier",)),

@@ -1,4 +1,4 @@
-"""What is asked of a server, and what it answers, as plain records."""
+"""What is asked of a server and what it answers: plain records."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""A public fake server: any law, any lie, any fault."""
