@@ -13,7 +13,7 @@ from typing import NamedTuple, TypedDict, get_type_hints
 
 from poise.checks import Check, require_answers
 from poise.errors import ParameterError, PromptError, UsageError
-from poise.params import MAX_SETTINGS, SamplingParams
+from poise.params import DEFAULT_DIALECT, MAX_SETTINGS, SamplingParams
 from poise.records import Message, Prompt, Request, Trial
 from poise.sessions import Engine
 from poise.study import default_path
@@ -143,6 +143,7 @@ def check_settings(engine: Engine, settings: SamplingParams | Iterable[SamplingP
             raise ParameterError(
                 "Settings are SamplingParams", repr(params), "poise.grid(temperature=[0.3]) makes them"
             )
+    given = [_in_its_dialect(engine, params) for params in given]
     names: dict[SamplingParams, list[str]] = {params.normalised(): [] for params in given}
     for name, params in engine.baselines.items() if baselines else ():
         names.setdefault(params.normalised(), []).append(name)
@@ -150,10 +151,27 @@ def check_settings(engine: Engine, settings: SamplingParams | Iterable[SamplingP
         raise ParameterError("A sweep needs at least one setting", "none", "For example poise.grid(temperature=0.7)")
     for params in names:
         if refused := [n for n in params.active() if n not in engine.supports]:
-            raise ParameterError(
+            why = getattr(engine, "refusal", None)  # a server's reasons were seen
+            raise (why(refused) if why is not None else None) or ParameterError(
                 f"{engine.name} honours {', '.join(sorted(engine.supports))}", ", ".join(refused), "Leave it out"
             )
     return [Trial(params, tuple(called)) for params, called in names.items()]
+
+
+def _in_its_dialect(engine: Engine, params: SamplingParams) -> SamplingParams:
+    """A server draws by a dialect of its own; everything else by the one that the settings say."""
+    own: str | None = getattr(engine, "dialect", None)
+    if own is None:
+        if params.dialect == "server":
+            raise ParameterError(
+                "The dialect server is what a server does", f"it for {engine.name}, where poise draws", "Name another"
+            )
+        return params
+    if params.dialect not in (DEFAULT_DIALECT, own):
+        raise ParameterError(
+            f"{engine.name} draws by its own law, {own}", f"dialect={params.dialect}", "Leave --dialect out"
+        )
+    return params.model_copy(update={"dialect": own})
 
 
 def listed(prompts: Given | Iterable[Given]) -> list[Given]:

@@ -71,6 +71,7 @@ class Dialect:
     source: str
 
 
+DEFAULT_DIALECT = "transformers"
 DIALECTS: Mapping[str, Dialect] = {
     "transformers": Dialect(
         name="transformers",
@@ -99,6 +100,20 @@ DIALECTS: Mapping[str, Dialect] = {
             "temperature",
         ),
         source="the steps of transformers in the order of llama.cpp's default chain, common/common.h",
+    ),
+    "server": Dialect(
+        name="server",
+        order=(
+            "repetition_penalty",
+            "frequency_penalty",
+            "presence_penalty",
+            "temperature",
+            "top_k",
+            "top_p",
+            "min_p",
+            "typical_p",
+        ),
+        source="whatever a server does: the order is its own and could not be told; `poise probe` says what could",
     ),
 }
 

@@ -43,7 +43,7 @@ class PlainCodec:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
         return ids
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], thinking: bool | None = None) -> str:
         """See `local.Codec.render`."""
         box = jinja2.sandbox.ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
@@ -51,8 +51,10 @@ class PlainCodec:
         box.globals["raise_exception"] = _refuse
         tokens = {n: v for n, v in self._settings.items() if n.endswith("_token") and isinstance(v, str)}
         turns = [{"role": m.role, "content": m.content} for m in messages]
+        more = {} if thinking is None else {"enable_thinking": thinking}
         try:
-            return box.from_string(self.template or "").render(messages=turns, add_generation_prompt=True, **tokens)
+            template = box.from_string(self.template or "")
+            return template.render(messages=turns, add_generation_prompt=True, **tokens, **more)
         except jinja2.TemplateError as error:
             raise _unfit(error) from error
 

@@ -49,11 +49,12 @@ class HFCodec:
         ids: list[int] = self._tokenizer(text, add_special_tokens=special)["input_ids"]
         return ids
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], thinking: bool | None = None) -> str:
         """See `local.Codec.render`."""
         turns = [{"role": m.role, "content": m.content} for m in messages]
+        more = {} if thinking is None else {"enable_thinking": thinking}
         try:
-            said: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            said: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **more)
         except Exception as error:  # templates are Jinja programs of the model's maker: they raise anything
             raise PromptError(
                 "The model's chat template must accept the messages", str(error), "Check the roles, or ask with --text"

@@ -29,6 +29,7 @@ DTYPES: Mapping[str, torch.dtype] = {
     "float16": torch.float16,
 }
 THINK = ("<think>", "</think>")
+SWITCH = "enable_thinking"  # as Qwen3 named it, and others since
 
 
 class Codec(Protocol):
@@ -41,8 +42,8 @@ class Codec(Protocol):
         """Token ids; `special` adds what the tokenizer puts around a text, such as a first token."""
         ...
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """Messages through the chat template, up to where the model answers."""
+    def render(self, messages: Sequence[Message], thinking: bool | None = None) -> str:
+        """Messages through the chat template, up to where the model answers; its switch for thinking on, off or left."""
         ...
 
     def decode(self, ids: Sequence[int], special: bool = False) -> str:
@@ -91,6 +92,7 @@ class LocalEngine:
         self.context_length = parts.context_length
         self.has_template = bool(parts.codec.template)
         self.thinking_tags = THINK if THINK[0] in (parts.codec.template or "") else None
+        self.thinking: bool | None = None
         self._anchor = _anchor(parts.codec)
 
     @cached_property
@@ -118,7 +120,7 @@ class LocalEngine:
         if prompt.chat and not self.has_template:
             raise PromptError("Messages need a model with a chat template", self.name, "Ask with --text instead")
         if prompt.chat:
-            ids = codec.encode(codec.render(prompt.messages), special=False)
+            ids = codec.encode(codec.render(prompt.messages, self.thinking), special=False)
         else:
             ids = codec.encode(prompt.text or "", special=True)
         if not prompt.shown.strip() or all(i in codec.special_ids for i in ids):
@@ -130,6 +132,22 @@ class LocalEngine:
         codec = self.parts.codec
         said = codec.decode([*self._anchor, *ids])
         return said[len(codec.decode(self._anchor)) :] if self._anchor else said
+
+    def think(self, on: bool) -> None:
+        """Set the switch by which the chat template turns thinking on and off.
+
+        Args:
+            on: whether the model is asked to think before it answers.
+
+        Raises:
+            ModelError: the template has no such switch.
+        """
+        if SWITCH not in (self.parts.codec.template or ""):
+            raise ModelError(
+                f"Thinking is switched by a chat template that has {SWITCH}", f"{self.name}, whose template has none",
+                "Leave --thinking out",
+            )  # fmt: skip
+        self.thinking = on
 
     def opens_thinking(self, prompt_ids: Sequence[int]) -> bool:
         """See `sessions.LogitsEngine.opens_thinking`."""
