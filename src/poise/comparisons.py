@@ -208,6 +208,9 @@ def compare(
         found += _compare(read_values(study, case, chosen, (first, second)), chosen, wanted, first, second)
     if not found:
         raise StudyError("Two trials are compared within a use case", "; ".join(notes), "`poise sweep` draws both")
+    if study.fingerprint.served:
+        found = [replace(c, variance_ratio=None) for c in found]
+        notes.append("the server draws by itself: draws of two settings share no noise")
     return Comparisons(found, [*study.caveats(use_case), *notes])
 
 

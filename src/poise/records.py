@@ -146,6 +146,11 @@ class Fingerprint:
     path: str
     provenance: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def served(self) -> bool:
+        """Whether a server drew by itself: its noise is not ours, so that draws of two settings share none."""
+        return self.path.startswith("server/")
+
     def deciding(self) -> dict[str, str]:
         """The fields that belong to a study's key."""
         kept = ("weights", "tokenizer", "template", "dtype", "path")

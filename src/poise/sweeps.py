@@ -22,6 +22,7 @@ from poise.metrics.needs import check_needs
 from poise.params import SamplingParams
 from poise.records import Completion, Prompt, Request, Trial
 from poise.references import check_references, score_references
+from poise.servers.honours import Probe
 from poise.sessions import Engine, Tally
 from poise.study import Study
 from poise.usecases import UseCase
@@ -225,6 +226,9 @@ def sweep(
 def _draw(engine: Engine, study: Study, ready: _Prepared, progress: Progress | None) -> None:
     for note in [*study.bind(engine.fingerprint), *study.expect(ready.everything, ready.whole)]:
         warnings.warn(note, stacklevel=3)
+    probe: Probe | None = getattr(engine, "probe", None)
+    if probe is not None:
+        study.note("probe", f"{probe.url}#{probe.model}", probe.record())
     for use_case, goal in ready.goals.items():
         study.keep_goal(use_case, goal)
         if goal is not None and goal.needs_reference:

@@ -14,6 +14,7 @@ from poise.holdouts import ITSELF, Gain, cross_fit, gain, leave_one_out, worth
 from poise.metrics import METRICS
 from poise.races import STOPS
 from poise.samples import Sample, by_prompt
+from poise.servers.honours import Probe
 from poise.stats import MIN_UNITS
 from poise.study import Study
 from poise.verdicts.case import Case, candidates, check_goal, goal_of, open_case
@@ -242,4 +243,16 @@ def _notes(view: View) -> list[str]:
         notes.append(f"set aside: {'; '.join(f'{case.trials[k].label} ({why})' for k, why in view.aside.items())}")
     if case.study.fingerprint.provenance.get("replay") == "unverified":
         notes.append("on this device a text's last bits may depend on the batch it was drawn in")
+    return [*notes, *_of_server(case)]
+
+
+def _of_server(case: Case) -> list[str]:
+    """What to know of texts that a server drew by itself: noise that is its own, parameters that it reads otherwise."""
+    if not case.study.fingerprint.served:
+        return []
+    notes = ["the server drew these texts by itself: settings share no noise, and poise cannot draw them again"]
+    moved = {name for trial in case.trials for name in trial.params.active()}
+    for record in case.study.all_noted("probe").values():
+        found = [f for f in Probe.read(record).findings if f.name in moved and f.honour not in ("honoured", "rejected")]
+        notes += [f"{f.name}: {f.honour}{f', {f.how}' if f.how else ''}" for f in found]
     return notes
