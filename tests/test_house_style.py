@@ -39,7 +39,7 @@ HEAVY = {
     "pyarrow": ("tabular.py",),
     "jsonschema": ("jsontexts.py",),
     "referencing": ("jsontexts.py",),
-    "openai": ("judges/endpoint.py",),
+    "openai": ("judges/endpoint.py", "servers/"),
 }
 IMPORTED_AS = {"pyyaml": "yaml", "vl_convert_python": "vl_convert"}
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}
