@@ -73,8 +73,10 @@ class Aim(NamedTuple):
     target: float | str | None = None
 
     def __str__(self) -> str:
-        near = "" if self.target is None else f" near {'the reference' if self.target == REFERENCE else self.target}"
-        return f"{self.sense} {self.metric}{near}"
+        if self.target is None:
+            return f"{self.sense} {self.metric}"
+        near = "the reference" if isinstance(self.target, str) else f"{self.target:g}"
+        return f"{self.sense} {self.metric} near {near}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,9 @@ class Goal:
             None where none was said.
         baseline: the trial that others have to beat: its settings or its name.
         also: a second metric, for the trade-off; None where there is none.
+
+    Raises:
+        UseCaseError: a part that is not what it has to be.
     """
 
     aim: Aim
@@ -95,6 +100,14 @@ class Goal:
     matters: float | None = None
     baseline: str = DEFAULT_BASELINE
     also: Aim | None = None
+
+    def __post_init__(self) -> None:
+        _check_aim(self.aim)
+        if self.also is not None:
+            _check_aim(self.also)
+        _matters(self.matters)
+        if not all(isinstance(c, Constraint) for c in self.constraints):
+            raise UseCaseError("A goal's constraints are Constraints", repr(self.constraints), 'Constraint.parse("…")')
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -183,6 +196,13 @@ def _read_aim(said: object) -> Aim:
             raise UseCaseError("near is a number, or reference", repr(near), example)
         near = float(near)
     return Aim(metric.strip(), named[0], near)
+
+
+def _check_aim(aim: object) -> None:
+    """An aim may be built without being read; a sense that nobody knows would be taken for another."""
+    example = 'For example Aim("exact_match", "raise"), or read_goal({"raise": "exact_match"})'
+    if not isinstance(aim, Aim) or aim.sense not in SENSES or (aim.sense == "hold") != (aim.target is not None):
+        raise UseCaseError("A goal's aim is an Aim that raises, lowers, or holds near a target", repr(aim), example)
 
 
 def _matters(said: object) -> float | None:

@@ -12,8 +12,9 @@ from poise.tables import Table, whole_html, whole_text
 from poise.verdicts.verdict import Contender, Kept, More, Verdict, VerdictsBase
 
 SHOWN = 12  # settings that a sentence names
+NOTHING = 1e-12  # a difference of means that comes from their last bits
 NOT_QUALITY = "No automatic metric measures how good a text is: it speaks of the metric and of nothing else."
-_SENSE = {"raise": "raise", "lower": "lower", "hold": "bring"}
+WITHHELD = "no interval: too few differ from the baseline to tell their spread"
 
 
 class Verdicts(VerdictsBase):
@@ -52,7 +53,7 @@ def headline(v: Verdict) -> str:
     if v.status == "not enough":
         return f"Nothing can be concluded yet: {v.delivered.note}."
     if v.status == "constraints":
-        return f"No setting keeps {' and '.join(map(str, v.goal.constraints))}. {_closest(v)}"
+        return f"No setting keeps {' and '.join(map(str, v.goal.constraints))}{_how_sure(v)}. {_closest(v)}"
     assert v.recommended is not None, "every other status recommends"
     chosen = called(v.recommended)
     if v.status == "better":
@@ -64,6 +65,9 @@ def headline(v: Verdict) -> str:
         return f"Keep {base}: it makes no difference that matters. All settings left are within {small}."
     if len(v.best_set) == len(v.contenders):
         return f"Keep {base}: no detectable difference between {count(len(v.contenders), 'setting')}. {_least(v)}"
+    if _alone(v):
+        broken = any(not k.in_the_mean for c in v.contenders for k in c.kept)
+        return f"Keep {base}: every other setting was shown to be worse{', or breaks a constraint' if broken else ''}."
     return f"Keep {base}: no setting was shown to {goal} over it. {_least(v)}"
 
 
@@ -123,6 +127,18 @@ def scope(v: Verdict) -> str:
     if v.scope == "prompt":
         return "It is for these prompts only: fewer than 8 say nothing of others."
     return f"It speaks of prompts like these {v.units}."
+
+
+def _alone(v: Verdict) -> bool:
+    """Whether the baseline alone may be the best, and every other setting was compared."""
+    return [t.params for t in v.best_set] == [v.baseline.params] and all(c.difference is not None for c in v.contenders)
+
+
+def _how_sure(v: Verdict) -> str:
+    """Said where means break the constraints that intervals leave open."""
+    opened = sum(not any(k.status == "broken" for k in c.kept) for c in v.contenders)
+    it = "it" if len(v.goal.constraints) == 1 else "them"
+    return f" in the mean; {opened} of {len(v.contenders)} were not shown to break {it}" if opened else ""
 
 
 def _goal(v: Verdict) -> str:
@@ -193,6 +209,8 @@ def _naive(v: Verdict) -> list[str]:
         return []
     if naive.trial.params == v.baseline.params:
         return ["The best mean is the baseline's."]
+    if abs(naive.promised.difference) < NOTHING:
+        return ["No mean is better than the baseline's."]
     return [
         f"The best mean is {called(naive.trial)}: printing it would promise {_amount(v, naive.promised)}; "
         f"it delivered {_amount(v, naive.delivered)} {_where(naive.delivered)}."
@@ -218,7 +236,7 @@ def _mean(k: Kept) -> str:
 
 
 def _more(v: Verdict) -> list[str]:
-    if v.more is None or v.stopped or v.status == "better":
+    if v.more is None or v.stopped or v.status == "better" or _alone(v):
         return []
     size = difference(v.more.difference, v.unit).lstrip("+")
     if v.more.prompts == 0:
@@ -283,4 +301,6 @@ def _row(v: Verdict, c: Contender, fronts: bool) -> Sequence[str]:
     ends = "" if base else interval(c.low, c.high, v.unit, of_difference=True) or "–"
     kept = [f"{_mean(k)} {k.status}" for k in c.kept]
     chance = [f"{c.front:.0%}" if c.front is not None else "–"] if fronts else []
-    return [called(c.trial), figure(c.mean, v.unit), moved, ends, "yes" if c.in_set else "no", *kept, *chance, c.out]
+    withheld = WITHHELD if ends == "–" and c.difference is not None else ""
+    why = "; ".join(filter(None, [c.out, withheld]))
+    return [called(c.trial), figure(c.mean, v.unit), moved, ends, "yes" if c.in_set else "no", *kept, *chance, why]
