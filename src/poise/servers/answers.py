@@ -20,11 +20,14 @@ class Reader(NamedTuple):
         hide: takes the key out of every text.
         chat: whether messages were asked; think tags of a text that was continued are part of it.
         seconds: the exchange took.
+        most: likeliest tokens that were asked for. Servers add the drawn one where it is none of them, or return more:
+            what is beyond `most` is no longer the likeliest of the rest.
     """
 
     hide: Callable[[str], str]
     chat: bool
     seconds: float = 0.0
+    most: int = 0
 
     def answer(self, data: object) -> Answer:
         """Read a whole answer.
@@ -60,7 +63,7 @@ class Reader(NamedTuple):
         refusal = ""
         if self.chat:
             message = _object(found.get("message"), "the message of a choice")
-            text, thinking = self._parted(message)
+            text, thinking = self.parted(message)
             refusal = self.text(message.get("refusal"))
         else:
             if not isinstance(found.get("text"), str):
@@ -72,13 +75,15 @@ class Reader(NamedTuple):
         ids = ids_of(found.get("token_ids"))
         return Choice(text, thinking, finish, self._positions(found.get("logprobs"), ids), ids, refusal)
 
-    def _parted(self, message: Mapping[str, Any]) -> tuple[str, str]:
+    def parted(self, message: Mapping[str, Any]) -> tuple[str, str]:
         """Text and thinking of a message."""
         text = self.text(message.get("content"))
         for name in ("reasoning_content", "reasoning"):
             apart = self.text(message.get(name))
             if apart:
                 return text, apart
+        if not self.chat:
+            return text, ""
         opened = _TAGS[1] in text and _TAGS[0] not in text.partition(_TAGS[1])[0]
         thinking, text = split_thinking(text, _TAGS, opened)
         return text, thinking
@@ -102,7 +107,7 @@ class Reader(NamedTuple):
         """One drawn token as chat writes it, with those that could have come. Raises Fault."""
         others = found.get(alternatives)
         read = [self.likely(one) for one in others if isinstance(one, dict)] if isinstance(others, list) else []
-        return Position(self._drawn(self.likely(found)), _sorted(one for one in read if one))
+        return Position(self._drawn(self.likely(found)), self._likeliest(read))
 
     def likely(self, found: Mapping[str, Any]) -> Likely | None:
         """One token; None where its log-probability is no number."""
@@ -118,6 +123,10 @@ class Reader(NamedTuple):
         found = known if is_count(known) else int(written) if named else None
         return Likely(self.hide(token if named else exact(token, raw)), found, float(logprob))
 
+    def _likeliest(self, tokens: list[Likely | None]) -> tuple[Likely, ...]:
+        known = sorted((one for one in tokens if one), key=lambda one: -one.logprob)  # stable: ties stay as they came
+        return tuple(known[: self.most])
+
     def _drawn(self, token: Likely | None) -> Likely:
         if token is None:
             raise Fault("malformed", "a log-probability that is no number")
@@ -132,7 +141,7 @@ class Reader(NamedTuple):
         tops = tops if isinstance(tops, list) and len(tops) == len(tokens) else [None] * len(tokens)
         for token, value, top in zip(tokens, values, tops, strict=True):
             others = [self._token(t, v) for t, v in top.items()] if isinstance(top, dict) else []
-            yield Position(self._drawn(self._token(token, value)), _sorted(one for one in others if one))
+            yield Position(self._drawn(self._token(token, value)), self._likeliest(others))
 
     def text(self, found: object) -> str:
         """A text, or the texts of a list of parts; empty for anything else."""
@@ -193,10 +202,6 @@ def is_count(found: object) -> TypeGuard[int]:
 def is_number(found: object) -> TypeGuard[float]:
     """Whether it is a number; a truth value is none."""
     return isinstance(found, int | float) and not isinstance(found, bool)
-
-
-def _sorted(tokens: Iterator[Likely]) -> tuple[Likely, ...]:
-    return tuple(sorted(tokens, key=lambda one: -one.logprob))  # stable: ties stay as they came
 
 
 def _object(found: object, what: str) -> Mapping[str, Any]:

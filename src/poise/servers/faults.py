@@ -27,6 +27,10 @@ _NO_MODEL = re.compile(
 _NO_MONEY = re.compile(
     r"insufficient_quota|insufficient credits|billing|credit balance|exceeded your current quota", re.I
 )
+# Some servers answer a request that cannot be read, and never will be, with 500.
+_INVALID = re.compile(
+    r"validation error|'loc': ?\(|input should be|is not supported|unsupported parameter", re.IGNORECASE
+)
 _TAG = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _MASKED = re.compile(r"[\w-]*\*{3,}[\w-]*")  # a server that repeats a key with its middle hidden
@@ -127,6 +131,8 @@ def _status_kind(status: int, raw: str) -> FaultKind:
         return "context"
     if status in (404, 405, 410, 501) or (status in (400, 422) and _NO_MODEL.search(raw)):
         return "absent"
+    if status == 500 and _INVALID.search(raw):
+        return "rejected"
     known: dict[int, FaultKind] = {408: "timeout", 409: "busy", 425: "busy", 429: "busy", 503: "busy", 529: "busy"}
     return known.get(status, "broken" if status >= 500 else "rejected")
 
@@ -192,6 +198,10 @@ def _said(body: bytes, headers: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _named(text: str, sent: tuple[str, ...]) -> str:
-    """The first of the names sent that the text mentions as a word; empty where it mentions none."""
-    places = [(m.start(), name) for name in sent if (m := re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text))]
-    return min(places)[1] if places else ""
+    """The first of the names sent that the text mentions, in quotes if any is; empty where it mentions none."""
+    for before, after, shortest in ((r"['\"`]", r"['\"`]", 1), (r"(?<!\w)", r"(?!\w)", 3)):
+        names = [name for name in sent if len(name) >= shortest]  # a bare n is no name
+        places = [(m.start(), n) for n in names if (m := re.search(before + re.escape(n) + after, text))]
+        if places:
+            return min(places)[1]
+    return ""

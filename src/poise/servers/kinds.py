@@ -47,7 +47,8 @@ class Manner(NamedTuple):
         most_logprobs: likeliest tokens that may be asked for.
         ids: whether prompts may be token ids; None where one request of one token has to find out.
         least_logprobs: below this many likeliest tokens there are no log-probabilities at all.
-        token_ids: whether it has vLLM's fields that ask for token ids.
+        token_ids: whether ids of the drawn tokens can be asked for.
+        ids_as_tokens: whether ids can be asked for in place of tokens, where log-probabilities are returned.
         native: whether text is continued through llama-server's own endpoint.
         thinking: how thinking is switched.
         max_tokens: its name in chat.
@@ -59,6 +60,7 @@ class Manner(NamedTuple):
     ids: bool | None
     least_logprobs: int = 0
     token_ids: bool = False
+    ids_as_tokens: bool = False
     native: bool = False
     thinking: Literal["template", "effort"] = "template"
     max_tokens: str = "max_tokens"
@@ -90,7 +92,7 @@ class Manner(NamedTuple):
         count = max(count, self.least_logprobs)
         if chat:
             return {"logprobs": True, "top_logprobs": count}
-        return {"logprobs": count, "return_tokens_as_token_ids": True if self.token_ids else None}
+        return {"logprobs": count, "return_tokens_as_token_ids": True if self.ids_as_tokens else None}
 
     def _thought(self, wanted: bool) -> dict[str, Any]:
         if self.thinking == "effort":
@@ -100,7 +102,7 @@ class Manner(NamedTuple):
 
 MANNERS: Mapping[Kind, Manner] = {
     "vllm": Manner(
-        _WIDE, 20, True, token_ids=True,
+        _WIDE, 20, True, token_ids=True, ids_as_tokens=True,
         tokenize=Way("/tokenize", "prompt", "tokens", "add_special_tokens", named=True),
         detokenize=Way("/detokenize", "tokens", "prompt", named=True),
     ),
@@ -110,12 +112,12 @@ MANNERS: Mapping[Kind, Manner] = {
         detokenize=Way("/detokenize", "tokens", "content"),
     ),
     "llama-cpp-python": Manner(
-        _LLAMA, _ANY_NUMBER, None, least_logprobs=1,
+        _LLAMA, _ANY_NUMBER, None,
         tokenize=Way("/extras/tokenize", "input", "tokens", named=True),
         detokenize=Way("/extras/detokenize", "tokens", "text", named=True),
     ),
     "sglang": Manner(
-        _WIDE, _ANY_NUMBER, True,
+        _WIDE, _ANY_NUMBER, True, token_ids=True,
         tokenize=Way("/tokenize", "prompt", "tokens", "add_special_tokens", named=True),
         detokenize=Way("/detokenize", "tokens", "text", named=True),
     ),

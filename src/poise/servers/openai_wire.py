@@ -47,22 +47,26 @@ class OpenAIWire:
             ModelError: the model is not there, or none was named and there are several.
         """
         found = await survey(self._line, self.url, self._root, self.model)
-        self.model = found.model
-        self._speak_as(found.kind)
-        return found
+        self.model = found.about.model
+        self._speak_as(found.about.kind, found.beside)
+        return found.about
 
-    def _speak_as(self, kind: Kind) -> None:
-        self._manner: Manner = MANNERS[kind]
+    def _speak_as(self, kind: Kind, beside: bool = False) -> None:
+        manner = MANNERS[kind]
+        self._manner: Manner = manner if beside else manner._replace(native=False, tokenize=None, detokenize=None)
         self.names: Mapping[str, str] = self._manner.names
         self.most_logprobs: int = self._manner.most_logprobs
 
     async def ask(self, call: Call) -> Answer:
         """One exchange. Raises Fault."""
-        if self._manner.native and not call.messages and call.n == 1:
-            reply = await self._line.post(f"{self._root}/completion", native_body(call), tuple(call.fields))
-            return native_answer(reply.data, Reader(self._line.hide, False, reply.seconds))
-        reply = await self._send(call)
-        return Reader(self._line.hide, bool(call.messages), reply.seconds).answer(reply.data)
+        native = self._manner.native and not call.messages and call.n == 1
+        if native:
+            body = native_body(call)
+            reply = await self._line.post(f"{self._root}/completion", body, tuple(body))
+        else:
+            reply = await self._send(call)
+        reader = Reader(self._line.hide, bool(call.messages), reply.seconds, call.logprobs or 0)
+        return native_answer(reply.data, reader) if native else reader.answer(reply.data)
 
     async def _send(self, call: Call) -> Reply:
         body, known = self._manner.body(call), self._official()

@@ -35,10 +35,17 @@ class _Told(NamedTuple):
     context: int | None = None
     defaults: Mapping[str, float] = {}
     identity: str = ""
-    native: bool = True
+    beside: bool = True
 
 
-async def survey(line: Line, url: str, root: str, model: str) -> About:
+class Survey(NamedTuple):
+    """What a server is, and whether it answers above ``/v1`` too, where gateways let nothing through."""
+
+    about: About
+    beside: bool
+
+
+async def survey(line: Line, url: str, root: str, model: str) -> Survey:
     """Ask a server what it is.
 
     Args:
@@ -64,10 +71,11 @@ async def survey(line: Line, url: str, root: str, model: str) -> About:
         takes_ids, has_text = await _tries(line, url, chosen)
     meta = mapping_of(entry.get("meta"))
     context = told.context or count_of(entry.get("max_model_len")) or count_of(meta.get("n_ctx_train"))
-    return About(
+    about = About(
         told.kind, told.version, chosen, names, context or count_of(entry.get("context_length")),
         takes_ids, True, has_text, told.defaults, told.identity or _root_of(entry),
     )  # fmt: skip
+    return Survey(about, told.beside)
 
 
 async def _models(line: Line, url: str, named: bool) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
@@ -118,7 +126,7 @@ async def _identified(line: Line, url: str, root: str, entry: Mapping[str, Any],
         told = await _ASKED[one](line, root, entry)
         if told:
             return told
-    return _Told(kind or "unknown")
+    return _Told(kind or "unknown", beside=False)
 
 
 async def _beside(line: Line, url: str) -> dict[str, Any]:
@@ -231,7 +239,7 @@ def choose_model(wanted: str, served: tuple[str, ...], url: str) -> str:
         return wanted
     if not wanted and len(served) == 1:
         return served[0]
-    shown = ", ".join(served[:_SHOWN]) + (f" and {len(served) - _SHOWN} more" if len(served) > _SHOWN else "")
+    shown = shown_models(served)
     if not served:
         raise ModelError("A server serves a model", f"none at {url}", f"Name one: {url}#MODEL")
     if not wanted:
@@ -240,3 +248,12 @@ def choose_model(wanted: str, served: tuple[str, ...], url: str) -> str:
         )
     close = difflib.get_close_matches(wanted, served, 1) or served[:1]
     raise ModelError(f"The server has the model: {shown}", f"{wanted!r} at {url}", f"For example {url}#{close[0]}")
+
+
+def shown_models(served: tuple[str, ...]) -> str:
+    """Names for a message, not too many.
+
+    >>> shown_models(("a", "b"))
+    'a, b'
+    """
+    return ", ".join(served[:_SHOWN]) + (f" and {len(served) - _SHOWN} more" if len(served) > _SHOWN else "")
