@@ -8,30 +8,14 @@ from typing import Any, NamedTuple
 
 from poise.fakeserver.laws import Step
 from poise.fakeserver.lies import Lies
+from poise.fakeserver.refusals import Refused, out_of_range, unsupported, unsupported_value, wrong_type
 from poise.fakeserver.styles import Style
 from poise.params import PARAMETERS
-from poise.servers.calls import FaultKind
 
 NEUTRAL: Mapping[str, float] = {
     name: math.inf if p.neutral is None else p.neutral for name, p in PARAMETERS.items()
 }  # where a step changes nothing; top_k keeps everything
 PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
-
-
-class Refused(Exception):
-    """A request that the server rejects.
-
-    Args:
-        status: of HTTP.
-        told: the message.
-        field: by its name on the wire; empty where it is about none.
-        code: as the software names the mistake.
-        kind: what a client makes of it.
-    """
-
-    def __init__(self, status: int, told: str, field: str = "", code: str = "", kind: FaultKind = "rejected") -> None:
-        super().__init__(status, told, field, code, kind)
-        self.status, self.told, self.field, self.code, self.kind = status, told, field, code, kind
 
 
 class Scopes(NamedTuple):
@@ -80,7 +64,7 @@ def read_fields(style: Style, lies: Lies, fields: Mapping[str, Any], size: int) 
     Raises:
         Refused: a value or a field that this server rejects.
     """
-    sent = {n: v for n, w in style.names.items() if (v := _number(fields.get(w), w)) is not None}
+    sent = {n: v for n, w in style.names.items() if (v := _number(style, fields.get(w), w)) is not None}
     for name, value in sent.items():
         sent[name] = _taken(style, lies, name, value)
     values = {**NEUTRAL, **style.defaults, **_told(lies, sent)}
@@ -91,19 +75,31 @@ def read_fields(style: Style, lies: Lies, fields: Mapping[str, Any], size: int) 
     if 0 < values["temperature"] < style.lifts:
         values["temperature"] = style.lifts
     return InForce(
-        steps=tuple(_steps(style, lies, values, fields.get("samplers"))),
+        steps=tuple(_steps(style, lies, values, _extra(style, fields, "samplers"))),
         penalties=(values[PENALTIES[0]], values[PENALTIES[1]], values[PENALTIES[2]]),
-        scopes=_scopes(style, lies),
+        scopes=_scopes(style, lies, _number(style, _extra(style, fields, "repeat_last_n"), "repeat_last_n")),
         bias=_bias(style, lies, fields.get("logit_bias"), size),
-        processed=bool(lies.find("logprobs=processed") or fields.get("post_sampling_probs")),
+        processed=bool(lies.find("logprobs=processed") or _extra(style, fields, "post_sampling_probs")),
     )
 
 
-def _number(value: object, field: str) -> float | None:
+def whole_number(style: Style, fields: Mapping[str, Any], name: str) -> int:
+    """A count among the extra fields; 0 where it is not sent or not known. Raises Refused."""
+    value = _number(style, _extra(style, fields, name), name) or 0.0
+    if value < 0 or value != int(value):
+        raise wrong_type(style, name, "integer", value)
+    return int(value)
+
+
+def _extra(style: Style, fields: Mapping[str, Any], name: str) -> Any:
+    return fields.get(name) if name in style.extras else None
+
+
+def _number(style: Style, value: object, field: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Refused(400, f"{field}: Input should be a valid number", field, "invalid_type")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise wrong_type(style, field, "number", value)
     return float(value)
 
 
@@ -112,24 +108,15 @@ def _taken(style: Style, lies: Lies, name: str, value: float) -> float:
     field = style.names[name]
     always, once = lies.find("PARAM=rejected", name), lies.find("PARAM=rejected:X", name)
     if always or (once and once.numbers[0] == value):
-        raise Refused(400, f"Unsupported parameter: '{field}' is not supported with this model.", field,
-                      "unsupported_parameter")  # fmt: skip
+        raise unsupported(field)
     if style.effort and value != NEUTRAL[name]:
-        told = f"Unsupported value: '{field}' does not support {value:g} with this model."
-        raise Refused(400, f"{told} Only the default ({NEUTRAL[name]:g}) value is supported.", field,
-                      "unsupported_value")  # fmt: skip
+        raise unsupported_value(field, value, NEUTRAL[name])
     limits = style.ranges.get(name)
     if limits is not None and not limits.holds(value):
         if not limits.clamps:
-            raise Refused(400, _out_of_range(field, value, limits.low, limits.high), field, "invalid_value")
+            raise out_of_range(style, field, value, limits)
         value = min(max(value, limits.low), limits.high)
     return math.inf if name == "top_k" and value <= 0 else value
-
-
-def _out_of_range(field: str, value: float, low: float, high: float) -> str:
-    if math.isinf(high):
-        return f"{field} must be at least {low:g}, got {value:g}."
-    return f"{field} must be in [{low:g}, {high:g}], got {value:g}."
 
 
 def _told(lies: Lies, sent: Mapping[str, float]) -> dict[str, float]:
@@ -173,7 +160,7 @@ def _bent(lies: Lies, name: str, value: float) -> float:
 
 def _steps(style: Style, lies: Lies, values: Mapping[str, float], samplers: object) -> list[Step]:
     order = [n for n in style.order if n not in PENALTIES]
-    if isinstance(samplers, list) and style.kind == "llama.cpp":  # a step that is left out is off
+    if isinstance(samplers, list):  # a step that is left out is off
         order = [n for n in (_SAMPLERS.get(s, str(s)) for s in samplers) if n in order]
     if lies.find("order=temperature last"):
         order = [*(n for n in order if n != "temperature"), "temperature"]
@@ -186,8 +173,9 @@ def _steps(style: Style, lies: Lies, values: Mapping[str, float], samplers: obje
 _SAMPLERS: Mapping[object, str] = {"typ_p": "typical_p"}  # llama.cpp's names that are not poise's
 
 
-def _scopes(style: Style, lies: Lies) -> Scopes:
+def _scopes(style: Style, lies: Lies, asked: float | None) -> Scopes:
     output, window = lies.find("penalties=output"), lies.number("penalties=window:N")
+    window = asked if window is None else window
     additive = style.additive_scope == "prompt and output" or bool(lies.find("penalties=prompt"))
     return Scopes(
         repetition_prompt=style.repetition_scope == "prompt and output" and not output,
@@ -202,18 +190,18 @@ def _bias(style: Style, lies: Lies, given: object, size: int) -> tuple[tuple[int
         return ()
     if not style.biases:
         if style.strict:
-            raise Refused(400, "Unsupported parameter: 'logit_bias' is not supported with this model.", "logit_bias",
-                          "unsupported_parameter")  # fmt: skip
+            raise unsupported("logit_bias")
         return ()
     try:
         pairs = given.items() if isinstance(given, Mapping) else list(given)  # type: ignore[call-overload]
         read = [(int(token), -math.inf if bias is False else float(bias)) for token, bias in pairs]
     except (TypeError, ValueError):
-        raise Refused(400, "logit_bias must map token ids to numbers.", "logit_bias", "invalid_type") from None
+        raise wrong_type(style, "logit_bias", "object", given) from None
     outside = [token for token, _ in read if not 0 <= token < size]
-    if outside:
+    if outside and style.kind in ("vllm", "openai"):
         told = f"token_id(s) {outside} in logit_bias contain out-of-vocab token ids. Vocabulary size: {size}"
         raise Refused(400, told, "logit_bias", "invalid_value")
+    read = [(token, bias) for token, bias in read if 0 <= token < size]
     if style.kind in ("vllm", "openai"):
         read = [(token, min(max(bias, -100.0), 100.0)) for token, bias in read]
     return tuple(read)

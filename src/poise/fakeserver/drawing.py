@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from poise.fakeserver.asking import InForce, Scopes
 from poise.fakeserver.language import END, Language
 from poise.fakeserver.laws import heights, log_probabilities, reshape
+from poise.fakeserver.styles import Style
 from poise.servers.calls import Likely, Position
 
 Vector = NDArray[np.float64]
@@ -62,11 +63,11 @@ class Drawer:
 
     Args:
         language: the model.
-        says_ids: whether log-probabilities name token ids.
+        style: how log-probabilities are written.
     """
 
-    def __init__(self, language: Language, says_ids: bool) -> None:
-        self.language, self._says_ids = language, says_ids
+    def __init__(self, language: Language, style: Style) -> None:
+        self.language, self._style = language, style
         self._heights: dict[tuple[InForce, bool], Heights] = {}
         self._raw = log_probabilities(language.logits)
         self._likely: dict[tuple[InForce | None, int], list[_Place | None]] = {}
@@ -169,7 +170,8 @@ class Drawer:
 
     def _place(self, row: Vector, most: int) -> _Place:
         values = np.where(np.isneginf(row), CUT, row).tolist()
-        shown = [Likely(self.language.shown(i), i if self._says_ids else None, v) for i, v in enumerate(values)]
+        words, says_ids = (self._style.end_shown, *self.language.words[1:]), self._style.says_ids
+        shown = [Likely(words[i], i if says_ids else None, v) for i, v in enumerate(values)]
         order = np.argsort(-row, kind="stable")[:most].tolist()
         return _Place(shown, tuple(shown[i] for i in order))
 

@@ -15,7 +15,6 @@ from poise.records import Message
 
 Table = NDArray[np.float64]  # (V, V): logits of the next token after each token
 END = 0  # the token that ends a text
-END_SHOWN = "<|im_end|>"  # how servers write it among log-probabilities
 THINK_END = "</think>"
 SAID = (
     " the a ship sailed on and star found quiet to of in was it he she that light over sea night day old new long "
@@ -54,10 +53,6 @@ class Language:
     def text(self, ids: Sequence[int]) -> str:
         """The words, joined."""
         return "".join(map(self.words.__getitem__, ids))
-
-    def shown(self, token: int) -> str:
-        """A token as servers write it among log-probabilities."""
-        return END_SHOWN if token == END else self.words[token]
 
     def spelt(self, text: str) -> tuple[int, ...]:
         """Token ids of a text: its words, the longest that fits first; a word that it lacks is one of its own."""

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.fakeserver.asking import InForce, Refused, read_fields
+from poise.fakeserver.asking import InForce, read_fields, whole_number
 from poise.fakeserver.drawing import Drawer, Drawn, Wanted
 from poise.fakeserver.language import Language, make_language
 from poise.fakeserver.lies import HONEST, Lies
+from poise.fakeserver.refusals import Refused, too_long, unknown_field, wrong_type
 from poise.fakeserver.styles import Style
 from poise.servers.calls import Call, Position
 
@@ -66,7 +67,7 @@ class FakeServer:
         self.model, self.system, self.requests = model, style.fingerprint, 0
         self.language = language or make_language(size, seed, style.thinks != "never")
         self.made_at = int(time.time())
-        self._drawer = Drawer(self.language, style.says_ids)
+        self._drawer = Drawer(self.language, style)
         self._chance = np.random.default_rng((seed, 1))
         self._kept: dict[str, Told] = {}
         self._laws: dict[str, InForce] = {}
@@ -97,7 +98,7 @@ class FakeServer:
         """Token ids of a call's prompt. Raises Refused."""
         if call.ids is not None:
             if not self.style.takes_ids or self.lies.find("ids=refused"):
-                raise Refused(400, "prompt: Input should be a valid string", "prompt", "invalid_type")
+                raise wrong_type(self.style, "prompt", "string", list(call.ids))
             outside = [i for i in call.ids if not 0 <= i < self.language.size]
             if outside:
                 raise Refused(400, f"Token id {max(outside)} is out of vocabulary", "prompt", "invalid_value")
@@ -129,7 +130,7 @@ class FakeServer:
         if self.style.strict:
             for name in fields:
                 if name not in KNOWN and name not in self.style.names.values():
-                    raise Refused(400, f"Unrecognized request argument supplied: {name}", name, "unknown_parameter")
+                    raise unknown_field(name)
         key = repr(fields)
         if key not in self._laws:
             self._laws[key] = read_fields(self.style, self.lies, fields, self.language.size)
@@ -161,25 +162,20 @@ class FakeServer:
             raise Refused(400, f"max_tokens must be at least 1, got {most}.", "max_tokens", "invalid_value")
         asked = most or 0 if self.style.overflow == "sum" else 0
         if self.style.overflow != "never" and (room < 1 or asked > room):
-            raise self._too_long(len(prompt), asked)
+            raise too_long(self.style, len(prompt), asked, self.context)
         if most is None and not call.messages:
             most = self.style.max_tokens
         most = room if most is None or self.lies.find("max_tokens=ignored") else min(most, max(room, 1))
         clamp = self.lies.number("max_tokens=clamped:N")
-        least = self.context if call.fields.get("ignore_eos") else int(call.fields.get("min_tokens") or 0)
+        extras = {name for name in self.style.extras if call.fields.get(name) is True}
+        least = self.context if "ignore_eos" in extras else whole_number(self.style, call.fields, "min_tokens")
         return Wanted(
             most=max(1, most if clamp is None else min(most, int(clamp))),
             least=least,
             stop=() if self.lies.find("stop=ignored") else call.stop,
-            stop_stays=bool(self.lies.find("stop=included")),
+            stop_stays="include_stop_str_in_output" in extras or bool(self.lies.find("stop=included")),
             thinks=self._thinks(call),
         )
-
-    def _too_long(self, prompt: int, asked: int) -> Refused:
-        told = f"This model's maximum context length is {self.context} tokens. However, you requested "
-        told += f"{asked} output tokens and your prompt contains {prompt} input tokens, for a total of "
-        told += f"{prompt + asked} tokens. Please reduce the length of the input prompt or the number of "
-        return Refused(400, told + "requested output tokens.", "", "context_length_exceeded", "context")
 
     def _thinks(self, call: Call) -> bool:
         if self.style.thinks == "never" or not call.messages:
@@ -213,6 +209,6 @@ class FakeServer:
                 self.language = make_language(
                     self.language.size, self.seed + 1_000_003, self.language.think_end is not None
                 )
-                self._drawer = Drawer(self.language, self.style.says_ids)
+                self._drawer = Drawer(self.language, self.style)
                 if name == "model=swapped:N":
                     self.model, self.system = f"{self.model}-2", self.system and f"{self.system}2"

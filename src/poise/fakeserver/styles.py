@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from poise.errors import UsageError
@@ -56,6 +56,8 @@ class Style:
         seed_steps: whether text i of a request has the seed + i, else a stream of its own.
         one_greedy: whether greedy requests may ask for one text only.
         biases: whether logit_bias is honoured.
+        extras: other fields that it knows: ``min_tokens``, ``ignore_eos``, ``samplers``, ``repeat_last_n``, …
+        end_shown: how the token that ends a text is written among log-probabilities.
         thinks: ``never``, ``always``, or ``asked``: unless a request says no.
         effort: whether it is a hosted reasoning model, which rejects decoding parameters.
         overflow: what may not exceed the context: prompt and new tokens, the ``prompt``, or ``never``: it is cut.
@@ -89,6 +91,8 @@ class Style:
     seed_steps: bool = False
     one_greedy: bool = False
     biases: bool = True
+    extras: frozenset[str] = frozenset()
+    end_shown: str = ""
     thinks: Literal["never", "always", "asked"] = "never"
     effort: bool = False
     overflow: Literal["sum", "prompt", "never"] = "sum"
@@ -123,21 +127,19 @@ _LLAMA_RANGES = {
     "top_k": Range(0, clamps=True),
     "repetition_penalty": Range(0),
 }
+_VLLM_EXTRAS = frozenset({"min_tokens", "ignore_eos", "include_stop_str_in_output"})
 _VLLM = Style(
     name="vllm", kind="vllm", version="0.33.0",
     names={n: n for n in _SAME}, ranges=_VLLM_RANGES, defaults={},
     order=(*_PENALTIES, "temperature", "min_p", "top_k", "top_p"),
     most_logprobs=20, max_tokens=16, repetition_scope="prompt and output", lifts=0.01,
     says_ids=True, returns_ids=True, names_stop=True, tokenizes=True, seed_steps=True, one_greedy=True,
+    extras=_VLLM_EXTRAS, end_shown="<|im_end|>",
 )  # fmt: skip
 STYLES: Mapping[str, Style] = {
     "vllm": _VLLM,
-    "vllm-thinking": Style(
-        name="vllm-thinking", kind="vllm", version="0.33.0",
-        names=_VLLM.names, ranges=_VLLM_RANGES, defaults={"temperature": 0.6, "top_k": 20, "top_p": 0.95},
-        order=_VLLM.order, most_logprobs=20, max_tokens=16, repetition_scope="prompt and output", lifts=0.01,
-        says_ids=True, returns_ids=True, names_stop=True, tokenizes=True, seed_steps=True, one_greedy=True,
-        thinks="asked",
+    "vllm-thinking": replace(
+        _VLLM, name="vllm-thinking", thinks="asked", defaults={"temperature": 0.6, "top_k": 20, "top_p": 0.95},
     ),
     "llama.cpp": Style(
         name="llama.cpp", kind="llama.cpp", version="b10488",
@@ -145,7 +147,8 @@ STYLES: Mapping[str, Style] = {
         defaults={"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05},
         order=_LAST, most_logprobs=1000, exact_k=True,
         repetition_scope="prompt and output", additive_scope="prompt and output", window=64,
-        says_ids=True, returns_ids=True, names_stop=True, tokenizes=True, overflow="prompt",
+        says_ids=True, returns_ids=True, names_stop=True, tokenizes=True, seed_steps=True, overflow="prompt",
+        extras=frozenset({"ignore_eos", "samplers", "repeat_last_n", "post_sampling_probs"}),
         fingerprint="b10488-0c1e57098",
     ),
     "llama-cpp-python": Style(
@@ -156,7 +159,7 @@ STYLES: Mapping[str, Style] = {
         },
         defaults={"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repetition_penalty": 1.1},
         order=_LAST, most_logprobs=1000, max_tokens=16, exact_k=True, window=64,
-        shows_end=False, tokenizes=True, many=False,
+        takes_ids=False, shows_end=False, tokenizes=True, many=False, extras=frozenset({"min_tokens"}),
     ),
     "openai": Style(
         name="openai", kind="openai", version="",
@@ -179,6 +182,15 @@ STYLES: Mapping[str, Style] = {
         order=_LAST, most_logprobs=20, exact_k=True,
         repetition_scope="prompt and output", additive_scope="prompt and output", window=64,
         takes_ids=False, shows_end=False, many=False, biases=False, overflow="never",
+        extras=frozenset({"repeat_last_n"}),
+    ),
+    "ollama-v1": Style(
+        name="ollama-v1", kind="ollama", version="0.32.0",
+        names={n: n for n in _OPENAI}, ranges=_LLAMA_RANGES,
+        defaults={"temperature": 1.0, "top_k": 40, "top_p": 1.0},
+        order=_LAST, most_logprobs=20, exact_k=True,
+        repetition_scope="prompt and output", additive_scope="prompt and output", window=64,
+        takes_ids=False, shows_end=False, many=False, biases=False, overflow="never", fingerprint="fp_ollama",
     ),
 }  # fmt: skip
 

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 
-from poise.fakeserver.asking import Refused
 from poise.fakeserver.language import Language
 from poise.fakeserver.lies import Lies, read_lies
+from poise.fakeserver.refusals import Refused
 from poise.fakeserver.server import CONTEXT, FakeServer, Told
 from poise.fakeserver.styles import Style, find_style
 from poise.servers.calls import About, Answer, Call, Choice, Fault
