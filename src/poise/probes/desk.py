@@ -1,0 +1,184 @@
+"""Asks one server, counts what it costs, and stops at the budget."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from poise.params import PARAMETERS
+from poise.probes.draws import Reader
+from poise.probes.prompts import CHAT, OPENINGS
+from poise.records import Message
+from poise.servers.calls import About, Answer, Call, Choice, Fault, FaultKind, Wire
+
+AT_ONCE = 4  # requests under way
+TRIES = 4  # of one request that fails in passing
+_PAUSE, _LONGEST = 0.5, 60.0  # seconds before the second try, doubled with each; and at most
+# A refusal: this request is not answered, others may be. Anything else is about the server as a whole.
+REFUSALS: frozenset[FaultKind] = frozenset({"rejected", "context", "broken", "malformed"})
+# What switches top-k off, where leaving it out would not; tried in turn until one is taken.
+_NO_TOP_K: Mapping[str, tuple[int, ...]] = {"vllm": (0, -1), "sglang": (-1,)}
+_ANY_TOP_K = (0, -1)
+
+Progress = Callable[[str, int, int], None]  # what is looked at, requests made, requests that may be made
+
+
+class Spent(Exception):
+    """The budget of requests is used up."""
+
+
+class Cost(NamedTuple):
+    """Requests and tokens."""
+
+    requests: int = 0
+    tokens: int = 0
+
+    def since(self, before: Cost) -> Cost:
+        """What was added."""
+        return Cost(self.requests - before.requests, self.tokens - before.tokens)
+
+
+class Desk:
+    """One server under examination: how it is asked, and what was spent.
+
+    Args:
+        wire: to it.
+        about: what it says of itself.
+        budget: requests that may be made.
+        seed: of the order of the openings.
+        progress: told what is looked at.
+    """
+
+    def __init__(self, wire: Wire, about: About, budget: int, seed: int, progress: Progress | None) -> None:
+        self.wire, self.about, self.budget = wire, about, budget
+        self.requests = self.tokens = 0
+        self.chat = not about.has_text
+        self.likeliest: int | None = None  # asked for at each place; None for no log-probabilities
+        self.reader = Reader(0)
+        self.plain: dict[str, float] = {}  # what switches every parameter off there, by poise's names
+        self.refused: dict[str, str] = {}  # parameters that are refused even so, with the server's words
+        self.copies = False  # whether texts without a seed are drawn with the same luck
+        self._progress, self._asked = progress, 0
+        self._openings = random.Random(seed).sample(OPENINGS, len(OPENINGS))  # noqa: S311  no secret
+
+    @property
+    def cost(self) -> Cost:
+        """Spent so far."""
+        return Cost(self.requests, self.tokens)
+
+    def say(self, what: str) -> None:
+        """Tell what is looked at now."""
+        if self._progress is not None:
+            self._progress(what, self.requests, self.budget)
+
+    def can(self, name: str) -> bool:
+        """Whether a parameter can be sent at all."""
+        return name in self.wire.names
+
+    def fields(self, params: Mapping[str, float], leave_out: Sequence[str] = ()) -> dict[str, Any]:
+        """Every parameter switched off but these, by their names on the wire."""
+        sent = {n: v for n, v in {**self.plain, **params}.items() if n not in leave_out and self.can(n)}
+        return {self.wire.names[n]: int(v) if PARAMETERS[n].kind == "int" else v for n, v in sent.items()}
+
+    def opening(self) -> str:
+        """An opening that was not used for a while."""
+        self._asked += 1
+        return self._openings[self._asked % len(self._openings)]
+
+    def call(self, text: str, fields: Mapping[str, Any], tokens: int, **more: Any) -> Call:
+        """A request that continues a text."""
+        if self.chat:
+            said = (Message("user", CHAT.format(text)),)
+            return Call(messages=said, fields=fields, max_tokens=tokens, **more)
+        return Call(text=text, fields=fields, max_tokens=tokens, **more)
+
+    async def ask(self, call: Call) -> Answer:
+        """One answer; a request that fails in passing is tried again.
+
+        Args:
+            call: the request.
+
+        Returns:
+            The answer.
+
+        Raises:
+            Fault: it was refused, or the server is not there.
+            Spent: no more requests may be made.
+        """
+        for tried in range(1, TRIES + 1):
+            if self.requests >= self.budget:
+                raise Spent
+            self.requests += 1
+            try:
+                answer = await self.wire.ask(call)
+            except Fault as fault:
+                if not fault.passing or tried == TRIES:
+                    raise
+                await asyncio.sleep(min(max(fault.wait or 0.0, _PAUSE * 2.0 ** (tried - 1)), _LONGEST))
+            else:
+                self.tokens += _tokens(answer)
+                return answer
+        raise AssertionError("the last try returns or raises")
+
+    async def ask_all(self, calls: Sequence[Call]) -> list[Answer]:
+        """Several answers, in order; a few requests are under way at once."""
+        found: list[Answer] = []
+        for start in range(0, len(calls), AT_ONCE):
+            batch = calls[start : start + AT_ONCE]
+            came = await asyncio.gather(*map(self.ask, batch), return_exceptions=True)
+            for one in came:
+                if isinstance(one, BaseException):
+                    raise one
+                found.append(one)
+        return found
+
+    async def settle(self) -> None:
+        """Find what switches everything off there, and is not refused."""
+        self.plain = {n: p.neutral for n, p in PARAMETERS.items() if p.neutral is not None and self.can(n)}
+        off = list(_NO_TOP_K.get(self.about.kind, _ANY_TOP_K)) if self.can("top_k") else []
+        if off:
+            self.plain["top_k"] = off.pop(0)
+        while True:
+            try:
+                await self.ask(self.call(self.opening(), self.fields({}), 1))
+                return
+            except Fault as fault:
+                if fault.kind not in REFUSALS:
+                    raise
+                name = self._named(fault) or await self._culprit(fault)
+                if name == "top_k" and off:
+                    self.plain["top_k"] = off.pop(0)
+                    continue
+                if not name or name not in self.plain:
+                    raise
+                self.refused[name] = fault.told
+                del self.plain[name]
+
+    def _named(self, fault: Fault) -> str:
+        return next((n for n, w in self.wire.names.items() if fault.field and w == fault.field), "")
+
+    async def _culprit(self, fault: Fault) -> str:
+        """The parameter that is refused when it comes alone; empty where none is, or nothing is answered."""
+        text = self.opening()
+        await self.ask(self.call(text, {}, 1))
+        for name in self.plain:
+            try:
+                await self.ask(self.call(text, {self.wire.names[name]: self.fields({})[self.wire.names[name]]}, 1))
+            except Fault as again:
+                if again.kind not in REFUSALS:
+                    raise
+                return name
+        return ""
+
+
+def said(choice: Choice) -> str:
+    """Everything that a choice says, thinking included."""
+    return choice.thinking + choice.text
+
+
+def _tokens(answer: Answer) -> int:
+    if answer.new_tokens is not None:
+        return answer.new_tokens
+    return sum(max(len(c.positions), len(c.token_ids), len(said(c)) // 4) for c in answer.choices)

@@ -1,0 +1,141 @@
+"""One value of one parameter, put to the test until it is clear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from poise.probes.desk import REFUSALS, Desk
+from poise.probes.draws import Draws, joined
+from poise.probes.fits import AGAINST, FOR, RIVALRY, Book, Rival, log_mean
+from poise.probes.shapes import Shape
+from poise.servers.calls import Fault, Likely
+
+TOKENS = 48  # of one text: with the opening, within the shortest window of penalties in use
+TEXTS = 2  # of one round
+Verdict = Literal["as asked", "otherwise", "ignored", "rejected", "unclear"]
+
+
+class Question(NamedTuple):
+    """A value to be tried.
+
+    Args:
+        name: of the parameter.
+        value: of it.
+        sent: other parameters sent with it, by poise's names.
+        honest: the laws that it may mean.
+        rivals: what a server might do instead; the first is nothing.
+        rounds: of `TEXTS` texts at most.
+        tokens: of a text.
+        prompts: what is continued, with what is known of its tokens; empty for the usual openings.
+    """
+
+    name: str
+    value: float
+    sent: Mapping[str, float]
+    honest: tuple[Shape, ...]
+    rivals: tuple[Rival, ...]
+    rounds: int = 6
+    tokens: int = TOKENS
+    prompts: Sequence[tuple[str, Sequence[Likely]]] = ()
+
+
+class Outcome(NamedTuple):
+    """What came of it.
+
+    Args:
+        question: that was asked.
+        verdict: on the value.
+        rival: what the server does instead, where it does something else.
+        nats: evidence for the verdict.
+        places: drawn tokens that the verdict rests on.
+        told: the server's words where it was refused.
+    """
+
+    question: Question
+    verdict: Verdict
+    rival: Rival | None = None
+    nats: float = 0.0
+    places: int = 0
+    told: str = ""
+
+    @property
+    def said(self) -> str:
+        """One clause for the evidence."""
+        q = self.question
+        if self.verdict == "rejected":
+            return f"{q.value:g} is refused ({self.told})"
+        odds = f"{self.places} drawn tokens, e^{self.nats:.0f} times as likely"
+        if self.verdict == "as asked":
+            return f"{q.value:g} holds ({odds} as if it did nothing)"
+        if self.verdict == "unclear":
+            return f"{q.value:g} could not be told ({self.places} drawn tokens)"
+        done = "does nothing" if self.verdict == "ignored" else f"acts like {self.rival.said if self.rival else '?'}"
+        return f"{q.value:g} {done} ({odds} as if it held)"
+
+
+async def draw(desk: Desk, question: Question) -> Draws:
+    """One round of texts."""
+    calls, known = [], []
+    for i in range(TEXTS):
+        text, tokens = question.prompts[i % len(question.prompts)] if question.prompts else (desk.opening(), ())
+        fields = desk.fields({**question.sent, question.name: question.value})
+        calls.append(desk.call(text, fields, question.tokens, logprobs=desk.likeliest))
+        known.append(tokens)
+    answers = await desk.ask_all(calls)
+    return desk.reader.read([a.choices[0] for a in answers], known)
+
+
+async def settle(desk: Desk, question: Question) -> Outcome:
+    """Draw until the value is clear.
+
+    Args:
+        desk: the server.
+        question: what is asked.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        Fault: the server is not there.
+        Spent: no more requests may be made.
+    """
+    parts: list[Draws] = []
+    outcome = Outcome(question, "unclear")
+    for _ in range(question.rounds):
+        try:
+            parts.append(await draw(desk, question))
+        except Fault as fault:
+            if fault.kind not in REFUSALS:
+                raise
+            return Outcome(question, "rejected", told=fault.told)
+        outcome = judge(question, Book(joined(parts), desk.copies))
+        if outcome.verdict != "unclear":
+            break
+    return outcome
+
+
+def judge(question: Question, book: Book) -> Outcome:
+    """What the draws so far say.
+
+    A value is not honoured where the rivals together are 1/α times as likely; it is honoured where it is 1/β times as
+    likely as nothing at all, and no rival is far ahead of it.
+
+    Args:
+        question: what was asked.
+        book: the draws.
+
+    Returns:
+        The outcome; ``unclear`` where more draws are needed.
+    """
+    places = int(book.draws.telling.sum())
+    ahead = [book.nats(r.laws, question.honest) for r in question.rivals]
+    if log_mean(ahead) >= AGAINST:
+        best = question.rivals[int(max(range(len(ahead)), key=ahead.__getitem__))]
+        ignored = question.rivals[0]
+        if best.ignored or book.nats(best.laws, ignored.laws) < RIVALRY:
+            return Outcome(question, "ignored", ignored, max(ahead), places)
+        return Outcome(question, "otherwise", best, max(ahead), places)
+    nats = book.nats(question.honest, question.rivals[0].laws)
+    clear = nats >= FOR and max(ahead) < RIVALRY
+    return Outcome(question, "as asked" if clear else "unclear", None, nats, places)
