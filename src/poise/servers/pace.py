@@ -1,0 +1,210 @@
+"""How many requests may be under way at once: found by trying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+START, MOST = 4, 512
+GAIN = 1.1  # a doubled level is worth it from here on
+LOSS = 0.95  # a halved level is as good down to here
+STRAIN = 0.15  # share of refused and late answers from which a level is too high
+_PLAIN = 1.5  # a gain that few answers show
+_LEAST = 8  # answers that a level is judged by
+_SHRINK = 0.7
+_AGAIN = 8, 64  # rounds until a level is tried anew: at first, and at most
+
+Phase = Literal["raising", "lowering", "settled"]
+
+
+@dataclass(slots=True)
+class Lap:
+    """Answers to requests that were sent at one level: when they came, how long they took, how long they were.
+
+    Args:
+        level: requests under way at once.
+        number: answers.
+        strains: requests refused for want of room, or not answered in time.
+        tokens, seconds, squares, products: sums over the answers: tokens, seconds, tokens², tokens · seconds.
+        first, last: when the first and the last of them came.
+        later: tokens of all but the first.
+    """
+
+    level: int
+    number: int = 0
+    strains: int = 0
+    tokens: float = 0.0
+    seconds: float = 0.0
+    squares: float = 0.0
+    products: float = 0.0
+    first: float = 0.0
+    last: float = 0.0
+    later: float = 0.0
+
+    def add(self, at: float, seconds: float, tokens: float) -> None:
+        """Note an answer."""
+        if self.number:
+            self.last, self.later = at, self.later + max(tokens, 1.0)
+        else:
+            self.first = self.last = at
+        self.number += 1
+        self.tokens, self.seconds = self.tokens + tokens, self.seconds + seconds
+        self.squares, self.products = self.squares + tokens * tokens, self.products + tokens * seconds
+
+    def throughput(self, tokens: float) -> float:
+        """Answers of so many tokens per second, by Little's law: level / seconds that one takes.
+
+        Seconds are linear in tokens, by least squares: a lap with longer texts by chance is not slower for that. It
+        does not mind that answers come in bursts, but is rough where they wait for each other.
+        """
+        mean, spread = self.tokens / self.number, self.squares - self.tokens**2 / self.number
+        slope = (self.products - mean * self.seconds) / spread if spread > 1e-9 * self.squares else 0.0
+        took = self.seconds / self.number
+        return self.level / max(took + max(slope, 0.0) * (tokens - mean), took / 4, 1e-9)
+
+    def flow(self) -> float:
+        """Tokens per second as they came: sharp where answers wait for each other, rough where they come in bursts."""
+        least = self.seconds / self.level / 2  # as if twice as many were under way
+        return self.later / max(self.last - self.first, least, 1e-9)
+
+
+class Pace:
+    """The level: how many requests may be under way.
+
+    A level is doubled while that gains throughput, and then kept a little above the last one that gained, so that
+    the server never waits. Where even the first doubling gains nothing, it is halved while that loses nothing. A
+    server that refuses or does not answer in time lowers it. A kept level is tried anew now and then.
+
+    Args:
+        fixed: a level that stays; None to find it.
+        most: the highest level.
+
+    >>> pace, at = Pace(), 0.0
+    >>> while not pace.settled:                     # room for 32: beyond, answers only take longer
+    ...     at += 1 / min(pace.level, 32)
+    ...     pace.answered(pace.lap, at, max(1.0, pace.level / 32), 100)
+    >>> pace.level
+    40
+    """
+
+    def __init__(self, fixed: int | None = None, most: int = MOST) -> None:
+        self.lap = Lap(fixed or min(START, most))  # what is sent belongs to it
+        self._fixed, self._most = fixed is not None, most
+        self._phase: Phase = "raising"
+        self._best: Lap | None = None
+        self._first, self._found = self.level, False  # once found, only more is tried
+        self._wait, self._laps = _AGAIN[0], 0
+        self._answers, self._tokens = 0, 0.0  # of all laps
+
+    @property
+    def level(self) -> int:
+        """Requests under way at once, at most."""
+        return self.lap.level
+
+    @property
+    def settled(self) -> bool:
+        """Whether the level was found, or given."""
+        return self._fixed or self._phase == "settled"
+
+    @property
+    def starting(self) -> bool:
+        """Whether nothing is known yet: then every answer counts, as all requests are sent at once."""
+        return self._phase == "raising" and self._best is None
+
+    def answered(self, lap: Lap, at: float, seconds: float, tokens: float) -> None:
+        """Note an answer to a request that was sent when as many were under way as may be.
+
+        Args:
+            lap: in which it was sent.
+            at: now, in seconds.
+            seconds: from sending to the answer.
+            tokens: new ones; the same number always where nobody counts them.
+        """
+        self._answers, self._tokens = self._answers + 1, self._tokens + tokens
+        if self._fixed or lap is not self.lap:
+            return
+        lap.add(at, seconds, tokens)
+        if self._over():
+            self._judge()
+
+    def strained(self, lap: Lap) -> None:
+        """Note that the server refused a request for want of room, or did not answer in time."""
+        if self._fixed or lap is not self.lap:
+            return
+        lap.strains += 1
+        seen = lap.strains + lap.number
+        if lap.strains > 1 and seen >= min(lap.level, _LEAST) and lap.strains > STRAIN * seen:
+            self._settle(max(1, int(lap.level * _SHRINK)))
+
+    def idle(self) -> None:
+        """Note that fewer requests are under way than might be, for want of any: such a lap says nothing."""
+        self._begin(self.level)
+
+    def _gains(self) -> tuple[float, float]:
+        """Throughput of this lap over that of the best one: by the time that answers took, by when they came."""
+        assert self._best is not None
+        tokens = self._tokens / self._answers
+        taken = self.lap.throughput(tokens) / self._best.throughput(tokens)
+        come = self.lap.flow() / max(self._best.flow(), 1e-9)
+        return taken, come
+
+    def _over(self) -> bool:
+        """Whether a lap has answers enough: few where the case is plain, many to deny a gain."""
+        number, level = self.lap.number, self.level
+        least = max(level, _LEAST)
+        if number >= 3 * least or number < max(level // 4, _LEAST // 2):
+            return number >= 3 * least
+        if self._phase == "settled" or self._best is None:
+            return number >= least or self._best is None
+        taken, come = self._gains()
+        if self._phase == "lowering":
+            return max(taken, come) < 1 / _PLAIN
+        return min(taken, come) >= (_PLAIN if number < least else GAIN)
+
+    def _gained(self) -> bool:
+        taken, come = self._gains()
+        return min(taken, come) >= GAIN or taken > _PLAIN
+
+    def _judge(self) -> None:
+        """A lap is over."""
+        best, lap = self._best, self.lap
+        if self._phase == "settled":
+            self._laps += 1
+            self._try_anew() if self._laps >= self._wait else self._begin(self.level)
+        elif best is None or (self._phase == "raising" and self._gained()):
+            self._best = lap
+            self._begin(2 * lap.level) if lap.level < self._most else self._settle(lap.level)
+        elif self._phase == "raising":
+            self._stop_raising(best)
+        elif max(self._gains()) < LOSS:
+            self._settle(_above(2 * lap.level, 4 * lap.level))
+        elif lap.level == 1:
+            self._settle(2)
+        else:
+            self._begin(lap.level // 2)
+
+    def _stop_raising(self, best: Lap) -> None:
+        if best.level > self._first:
+            self._settle(_above(best.level, self.level))
+        elif self._found or best.level == 1:
+            self._settle(best.level)
+        else:  # the lap that gained nothing is what lower ones are held against: it was long
+            self._phase, self._best = "lowering", self.lap
+            self._begin(best.level // 2)
+
+    def _try_anew(self) -> None:
+        self._wait = min(2 * self._wait, _AGAIN[1])
+        self._phase, self._best, self._first = "raising", self.lap, self.level
+        self._begin(2 * self.level)
+
+    def _settle(self, level: int) -> None:
+        self._phase, self._laps, self._found = "settled", 0, True
+        self._begin(level)
+
+    def _begin(self, level: int) -> None:
+        self.lap = Lap(min(level, self._most))
+
+
+def _above(level: int, most: int) -> int:
+    """A little more than a level, so that a request waits wherever one ends."""
+    return min(level + max(1, level // 4), most)
