@@ -110,7 +110,8 @@ class UseCase(Strict):
 def _asked(prompt: Prompt, i: int, said: Mapping[str, Any]) -> Prompt:
     """The prompt in the mode in which it will be asked, the system turn in front."""
     mode, system = said.get("mode"), said.get("system")
-    if not prompt.shown.strip():
+    roles = [turn.role for turn in prompt.messages] or ["user"]
+    if roles[-1] == "user" and not prompt.shown.strip():
         raise Problem("A prompt has text", "Write what the model should continue or answer", at=(i,))
     if prompt.text is not None and prompt.messages:
         raise Problem("A prompt has exactly one of text and messages", "Keep one", at=(i,))
@@ -121,7 +122,6 @@ def _asked(prompt: Prompt, i: int, said: Mapping[str, Any]) -> Prompt:
             raise Problem("A system turn needs chat", "Set mode: chat, or leave system out", at=(i,))
         return prompt
     turns = prompt.messages or (Message("user", prompt.text or ""),)
-    roles = [turn.role for turn in turns]
     if roles[-1] != "user" or "system" in roles[1:]:
         raise Problem("A chat ends with the user's turn, and only its first may be the system's", "Reorder", at=(i,))
     if system is not None:

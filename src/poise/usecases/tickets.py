@@ -17,6 +17,11 @@ COLUMNS = ("prompt", "messages", "answer", "reference", "must_include", "must_no
 SUFFIXES = (".jsonl", ".csv")
 _SEVERAL = ("answer", "must_include", "must_not_include")
 _SEPARATOR = "|"
+_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs"}
+_EXAMPLES = {
+    ".jsonl": 'One record a line, for example {"prompt": "My parcel never came.", "answer": "delivery"}',
+    ".csv": "A header and one record a line, for example prompt,answer and below it My parcel never came.,delivery",
+}
 _COLUMN_RULE = f"A column is one of {', '.join(COLUMNS)}"
 
 
@@ -30,15 +35,21 @@ def read(path: Path) -> Document:
         What a YAML file with these prompts would hold; the marks are their lines.
 
     Raises:
-        UseCaseError: no such file, too large, not UTF-8; a line that is no record, an unknown column.
+        UseCaseError: no such file, too large, not UTF-8; a line that is no record, an unknown column; no prompt.
     """
     text = read_text(path)
-    records = _of_csv if path.suffix.lower() == ".csv" else _of_jsonl
+    kind = path.suffix.lower()
+    records = _of_csv if kind == ".csv" else _of_jsonl
     prompts: list[object] = []
     marks: dict[Place, Mark] = {(): Mark(1, None), ("prompts",): Mark(1, None)}
     for line, record in records(text, path.name):
         marks["prompts", len(prompts)] = Mark(line, None)
+        if "prompt" not in record and "messages" not in record:
+            rule = "A ticket has a prompt, or messages"
+            raise UseCaseError(rule, f"{_at(line, path.name)}, which has no prompt", "Write one, or remove the line")
         prompts.append(record)
+    if not prompts:
+        raise UseCaseError("A ticket file has at least one prompt", f"none in {path.name}", _EXAMPLES[kind])
     return Document(path.name, {"prompts": prompts}, marks, quoted="Write text in double quotes")
 
 
@@ -87,6 +98,11 @@ def _of_csv(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _header(cells: list[str], where: str) -> list[str]:
     columns = [cell.strip() for cell in cells]
+    for delimiter, called in _OTHER_DELIMITERS.items():
+        if len(columns) == 1 and columns[0].split(delimiter)[0].strip() in COLUMNS and delimiter in columns[0]:
+            raise UseCaseError(
+                "A CSV file has commas between its cells", f"{called}, {where}", "Save it with commas, or as JSONL"
+            )
     for column in columns:
         _known(column, where)
     if twice := [c for c in dict.fromkeys(columns) if columns.count(c) > 1]:
@@ -106,7 +122,7 @@ def _record(cells: dict[str, str], where: str) -> dict[str, Any]:
 
 def _json(written: str, rule: str, where: str) -> object:
     try:
-        return json.loads(written, parse_constant=_refuse)
+        return json.loads(written, parse_constant=_refuse, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         why = "nested too deep" if isinstance(error, RecursionError) else str(error).partition(": line")[0]
         raise UseCaseError(rule, f"{why}, {where}", "Write it with a JSON library") from None
@@ -114,6 +130,16 @@ def _json(written: str, rule: str, where: str) -> object:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A field that is there twice would be one of both, in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice if len(twice) <= 60 else twice[:59] + '…'!r} twice")
+    return found
 
 
 def _known(column: str, where: str) -> None:
