@@ -57,6 +57,10 @@ class Drawn(NamedTuple):
     met: str | None
     rows: tuple[Vector, ...] | None
 
+    def shown(self, style: Style) -> tuple[int, ...]:
+        """The token ids as the software counts them: with or without the one that ends the text."""
+        return self.ids[:-1] if self.finish == "eos" and not style.shows_end else self.ids
+
 
 class Drawer:
     """A language and what was computed of it.

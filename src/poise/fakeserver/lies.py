@@ -47,6 +47,7 @@ LIES: Mapping[str, str] = {
     "logprobs=at most:N": "No more of the likeliest tokens come back, whatever is asked.",
     "ids=refused": "Prompts of token ids are answered with an error.",
     "thinking=ignored": "The wish to think, or not to, changes nothing.",
+    "key=echoed": "Errors repeat the key that was sent.",
     "model=swapped:N": "After so many requests another model answers, under its own name.",
     "model=replaced:N": "After so many requests another model answers, under the same name.",
     "cache=exact": "A request that was made before gets the answer that it got before.",
@@ -129,7 +130,7 @@ def read_lie(spec: str) -> Lie:
     known = [name.replace(PARAM, subject) if about == PARAM else name for name in LIES]
     near = difflib.get_close_matches(spec, known, n=1, cutoff=0.5)
     raise UsageError(
-        "A lie is written SUBJECT=HOW, as `python -m poise.fakeserver --lies` lists them", repr(spec),
+        "A lie is written SUBJECT=HOW, as `python -m poise.fakeserver --list` shows them", repr(spec),
         f"Did you mean {near[0]}?" if near else "For example --lie top_k=ignored",
     )  # fmt: skip
 

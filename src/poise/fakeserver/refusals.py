@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from poise.fakeserver.styles import Range, Style
 from poise.servers.calls import FaultKind
@@ -22,6 +23,34 @@ class Refused(Exception):
     def __init__(self, status: int, told: str, field: str = "", code: str = "", kind: FaultKind = "rejected") -> None:
         super().__init__(status, told, field, code, kind)
         self.status, self.told, self.field, self.code, self.kind = status, told, field, code, kind
+
+    def body(self, style: Style, native: bool = False) -> dict[str, Any]:
+        """The error as the software writes it.
+
+        Args:
+            style: the software.
+            native: whether the request was of Ollama's own protocol.
+
+        Returns:
+            Plain data.
+        """
+        denied = self.kind == "denied" and not self.told.startswith("Incorrect")
+        if style.kind == "ollama" and native:
+            return {"error": self.told}
+        if denied and style.kind == "vllm":
+            return {"error": self.told}
+        if denied and style.kind == "llama-cpp-python":
+            return {"detail": self.told}
+        if style.kind == "vllm":
+            name = {400: "BadRequestError", 404: "NotFoundError", 429: "TooManyRequestsError"}.get(self.status)
+            return {"error": {"message": self.told, "type": name or "InternalServerError", "param": self.field or None,
+                              "code": self.status}}  # fmt: skip
+        if style.kind == "llama.cpp":
+            kind = self.code if self.kind in ("context", "denied") else _type_of(self.status)
+            return {"error": {"code": self.status, "message": self.told, "type": kind}}
+        param = None if style.kind == "ollama" else self.field or None
+        code = None if style.kind == "ollama" else self.code or None
+        return {"error": {"message": self.told, "type": _type_of(self.status), "param": param, "code": code}}
 
 
 def unsupported(field: str) -> Refused:
@@ -100,6 +129,8 @@ def too_long(style: Style, prompt: int, asked: int, context: int) -> Refused:
     if style.kind == "llama.cpp":
         told = f"request ({prompt} tokens) exceeds the available context size ({context} tokens), try increasing it"
         return Refused(400, told, "", "exceed_context_size_error", "context")
+    if style.name == "ollama":
+        return Refused(400, "the input length exceeds the context length", "", code, "context")
     told = f"This model's maximum context length is {context} tokens. However, you requested "
     if style.kind == "llama-cpp-python":
         told += f"{total} tokens ({prompt} in the messages, {asked} in the completion). "
@@ -143,6 +174,11 @@ def wrong_key(style: Style, key: str, echoed: bool) -> Refused:
         )
     told = {"llama.cpp": "Invalid API Key", "llama-cpp-python": "Invalid API key"}.get(style.kind, "Unauthorized")
     return Refused(401, told, "", "authentication_error", "denied")
+
+
+def _type_of(status: int) -> str:
+    known = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 503: "unavailable_error"}
+    return known.get(status, "invalid_request_error" if status < 500 else "server_error")
 
 
 def _json_type(value: object) -> str:

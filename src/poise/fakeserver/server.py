@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from poise.fakeserver.refusals import Refused, too_long, unknown_field, wrong_ty
 from poise.fakeserver.styles import Style
 from poise.servers.calls import Call, Position
 
-CONTEXT = 4096
+MODEL, SIZE, CONTEXT = "fake-64", 64, 4096
 ANOTHER = 1_000_003  # what is added to the seed of a model that takes another's place
 # Fields that the software knows besides decoding parameters; a strict one rejects all others.
 KNOWN = frozenset({"logit_bias", "user", "metadata", "store", "service_tier", "reasoning_effort"})
@@ -57,12 +58,16 @@ class FakeServer:
         size: V.
         language: the model; None for one made from `seed`.
         context: tokens of prompt and text.
+        config: what the model's own file recommends, by poise's names: it holds where a request says nothing.
     """
 
     def __init__(
-        self, style: Style, lies: Lies = HONEST, seed: int = 0, *, model: str = "fake-64", size: int = 64,
-        language: Language | None = None, context: int = CONTEXT,
+        self, style: Style, lies: Lies = HONEST, seed: int = 0, *, model: str = MODEL, size: int = SIZE,
+        language: Language | None = None, context: int = CONTEXT, config: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
+        self.config = dict(config or {})
+        heard = {n: v for n, v in self.config.items() if style.name != "ollama-v1" or n not in style.names}
+        style = replace(style, defaults={**style.defaults, **heard})
         self.style, self.lies, self.seed, self.context = style, lies, seed, context
         self.model, self.system, self.requests = model, style.fingerprint, 0
         self.language = language or make_language(size, seed, style.thinks != "never")
@@ -73,11 +78,26 @@ class FakeServer:
         self._laws: dict[str, InForce] = {}
         self._spelt: dict[object, tuple[int, ...]] = {}
 
-    def answer(self, call: Call) -> Told:
+    def beside(self, style: Style) -> FakeServer:
+        """The same model and lies behind another protocol.
+
+        Args:
+            style: of the other protocol.
+
+        Returns:
+            A server of its own.
+        """
+        return FakeServer(
+            style, self.lies, self.seed, model=self.model, language=self.language, context=self.context,
+            config=self.config,
+        )  # fmt: skip
+
+    def answer(self, call: Call, cuts: bool = False) -> Told:
         """Draw what a call asks for.
 
         Args:
             call: as `poise.servers.calls` defines it.
+            cuts: whether a prompt that is too long loses its beginning, else it is refused.
 
         Returns:
             The texts.
@@ -88,10 +108,10 @@ class FakeServer:
         self._swap()
         self.requests += 1
         if not self.lies.find("cache=exact"):
-            return self._answer(call)
+            return self._answer(call, cuts)
         key = repr(call)
         if key not in self._kept:
-            self._kept[key] = self._answer(call)
+            self._kept[key] = self._answer(call, cuts)
         return self._kept[key]
 
     def prompt_of(self, call: Call) -> tuple[int, ...]:
@@ -113,8 +133,10 @@ class FakeServer:
             raise Refused(400, "The decoder prompt cannot be empty", "prompt", "invalid_value")
         return prompt
 
-    def _answer(self, call: Call) -> Told:
+    def _answer(self, call: Call, cuts: bool) -> Told:
         prompt, law = self.prompt_of(call), self._law(call.fields)
+        if cuts and len(prompt) >= self.context:
+            prompt = prompt[-(self.context // 2) :]
         count, greedy = self._count(call), any(s == ("temperature", 0) for s in law.steps)
         if self.style.one_greedy and greedy and call.n > 1:
             raise Refused(400, f"n must be 1 when using greedy sampling, got {call.n}.", "n", "invalid_value")
@@ -139,6 +161,8 @@ class FakeServer:
     def _count(self, call: Call) -> int:
         if call.n < 1:
             raise Refused(400, f"n must be at least 1, got {call.n}.", "n", "invalid_value")
+        if call.n > 1 and self.style.name == "ollama":
+            raise Refused(400, "Ollama takes no more than one text per request", "n")
         return call.n if self.style.many and not self.lies.find("n=ignored") else 1
 
     def _most_logprobs(self, asked: int | None) -> int | None:
@@ -161,7 +185,7 @@ class FakeServer:
         if most is not None and most < 1:
             raise Refused(400, f"max_tokens must be at least 1, got {most}.", "max_tokens", "invalid_value")
         asked = most or 0 if self.style.overflow == "sum" else 0
-        if self.style.overflow != "never" and (room < 1 or asked > room):
+        if room < 1 or asked > room:
             raise too_long(self.style, len(prompt), asked, self.context)
         if most is None and not call.messages:
             most = self.style.max_tokens

@@ -60,7 +60,7 @@ class Style:
         end_shown: how the token that ends a text is written among log-probabilities.
         thinks: ``never``, ``always``, or ``asked``: unless a request says no.
         effort: whether it is a hosted reasoning model, which rejects decoding parameters.
-        overflow: what may not exceed the context: prompt and new tokens, the ``prompt``, or ``never``: it is cut.
+        overflow: what may not exceed the context: the ``sum`` of prompt and new tokens, or the ``prompt`` alone.
         fingerprint: what it says of itself in every answer; empty for nothing.
     """
 
@@ -95,7 +95,7 @@ class Style:
     end_shown: str = ""
     thinks: Literal["never", "always", "asked"] = "never"
     effort: bool = False
-    overflow: Literal["sum", "prompt", "never"] = "sum"
+    overflow: Literal["sum", "prompt"] = "sum"
     fingerprint: str = ""
 
 
@@ -181,7 +181,7 @@ STYLES: Mapping[str, Style] = {
         defaults={"temperature": 0.8, "top_k": 40, "top_p": 0.9},
         order=_LAST, most_logprobs=20, exact_k=True,
         repetition_scope="prompt and output", additive_scope="prompt and output", window=64,
-        takes_ids=False, shows_end=False, many=False, biases=False, overflow="never",
+        takes_ids=False, shows_end=False, many=False, biases=False, overflow="prompt",
         extras=frozenset({"repeat_last_n"}),
     ),
     "ollama-v1": Style(
@@ -190,7 +190,7 @@ STYLES: Mapping[str, Style] = {
         defaults={"temperature": 1.0, "top_k": 40, "top_p": 1.0},
         order=_LAST, most_logprobs=20, exact_k=True,
         repetition_scope="prompt and output", additive_scope="prompt and output", window=64,
-        takes_ids=False, shows_end=False, many=False, biases=False, overflow="never", fingerprint="fp_ollama",
+        takes_ids=False, shows_end=False, many=False, biases=False, overflow="prompt", fingerprint="fp_ollama",
     ),
 }  # fmt: skip
 
