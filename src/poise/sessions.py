@@ -78,6 +78,8 @@ class Tally:
         tokens: tokens drawn over all texts; `tokens - rows` were shared.
         prompt_tokens: tokens read from prompts.
         completions: texts finished.
+        requests: exchanges with a server, second and later tries counted; 0 where there is none.
+        retries: of these, second and later tries.
         seconds: time per part (forward, noise, law, ...), in seconds.
     """
 
@@ -85,6 +87,8 @@ class Tally:
     tokens: int = 0
     prompt_tokens: int = 0
     completions: int = 0
+    requests: int = 0
+    retries: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
