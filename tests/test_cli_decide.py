@@ -58,7 +58,7 @@ def test_the_verdict_is_printed_and_the_next_command(run: Run, make: Make) -> No
     assert done.code == 0, done.err
     first, *rest = done.out.splitlines()
     assert first.startswith("prompt: Use temperature=0.7: it was shown to raise length over temperature=0.3, by +3.88 ")
-    assert rest[0].startswith("  Promised +3.88; delivered +4.25 ")
+    assert rest[0].startswith("  Promised +3.88 tokens; delivered +4.25 tokens [")
     assert rest[0].endswith(" on 8 prompts that did not choose it.")
     assert "raise length; baseline temperature=0.3; 16 prompts chose" in done.out
     assert rest[-1] == "Next: poise report --study small.db --raise length --baseline temperature=0.3"

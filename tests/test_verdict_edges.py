@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from poise.errors import UseCaseError
+from poise.engines import load
+from poise.errors import UsageError, UseCaseError
 from poise.goals import Aim, Goal
+from poise.numerals import amount, difference, figure, interval, quantity, size
 from poise.params import SamplingParams
+from poise.sweeps import sweep
+from poise.usecases import UseCase
 from poise.verdicts import Verdicts, decide
 from small_studies import COLD, HOT, WARM, study_of
 
@@ -91,3 +95,98 @@ def test_a_goal_that_was_not_read_is_checked_too(aim: Any, more: dict[str, Any])
 def test_a_target_is_shown_as_it_was_written() -> None:
     assert str(Aim("length", "hold", 10.0)) == "hold length near 10"
     assert str(Aim("nll", "hold", 2.25)) == "hold nll near 2.25"
+
+
+def test_a_gain_near_a_target_cannot_be_read_backwards(tmp_path: Path) -> None:
+    base = [60 + i % 7 for i in range(24)]
+    goal = {"hold": "length", "near": 83, "baseline": "temperature=0.7"}
+    found, said = verdict(tmp_path, {WARM: base, HOT: [n + 20 + i % 3 for i, n in enumerate(base)]}, goal)
+    assert (
+        "it was shown to bring length nearer to 83.0 tokens than temperature=0.7: its distance from the target" in said
+    )
+    fell = found[0].promised.difference
+    assert fell is not None
+    assert fell < 0
+    assert f"fell by {-fell:.1f} tokens [+" in said
+    assert f"Promised: its distance from the target fell by {-fell:.1f} tokens; delivered: it fell by" in said
+    assert found[0].target == 83
+
+
+def test_the_reference_is_shown_where_it_lies(tmp_path: Path) -> None:
+    goal = {"hold": "nll", "near": "reference", "matters": 0.1}
+    prompts = [{"text": f"the ship {'so ' * i}", "reference": "the sea was quiet and so"} for i in range(9)]
+    case = UseCase(name="ships", mode="text", prompts=prompts, goal=goal)
+    settings = [SamplingParams(temperature=t) for t in (0.5, 1.5)]
+    with sweep(load("fake"), case, settings, study=tmp_path / "r.db", max_tokens=8) as study:
+        found = decide(study)
+    target = found[0].target
+    assert target is not None
+    where = f"{target:.2f} nats/token on average"
+    assert f"the reference is at {where}; 9 prompts chose" in str(found)
+    assert f"nearer to the reference ({where}) than" in str(found)
+
+
+def test_numbers_have_their_unit_and_the_mean_has_a_heading(tmp_path: Path) -> None:
+    base = [60 + i % 7 for i in range(24)]
+    _, said = verdict(tmp_path, {WARM: base, HOT: [n + 20 + i % 3 for i, n in enumerate(base)]})
+    assert "by +20.9 tokens [+" in said
+    assert "Promised +20.9 tokens; delivered +21.1 tokens [+" in said
+    assert " length (tokens)  " in said
+
+
+def test_the_closest_setting_has_a_unit_too(tmp_path: Path) -> None:
+    base = [60 + i % 7 for i in range(24)]
+    _, said = verdict(tmp_path, {WARM: base, COLD: [n + 9 for n in base]}, {**LONGER, "constraints": ["length <= 5"]})
+    assert "Closest is temperature=0.7, with length at 62.4 tokens." in said
+    assert "; 16 prompts looked at" in said
+
+
+@pytest.mark.parametrize(("matters", "sentence"), [
+    (25.0, "That is less than the 25.0 tokens that matter"),
+    (20.9, "That it is as much as the 20.9 tokens that matter was not shown."),
+    (2.0, ""),
+])  # fmt: skip
+def test_a_gain_beside_the_difference_that_matters(tmp_path: Path, matters: float, sentence: str) -> None:
+    base = [60 + i % 7 for i in range(24)]
+    values = {WARM: base, HOT: [n + 20 + i % 3 for i, n in enumerate(base)]}
+    _, said = verdict(tmp_path, values, {**LONGER, "matters": matters})
+    headline = said.splitlines()[0]
+    assert sentence in headline
+    assert ("matter" in headline) == bool(sentence)
+
+
+def test_two_settings_that_do_not_vary_do_not_hide_a_third_that_does(tmp_path: Path) -> None:
+    base = [60 + i % 7 for i in range(24)]
+    _, said = verdict(tmp_path, {WARM: base, COLD: base, HOT: [n - 20 - i % 3 for i, n in enumerate(base)]})
+    assert "cannot be told: nothing varied between the baseline and its closest rival." in said
+
+
+def test_texts_that_cannot_be_read_are_counted_once_and_held_against_settings_once(tmp_path: Path) -> None:
+    texts = {params: {f"p{i}": ["  " if i else "x"] for i in range(9)} for params in (WARM, HOT)}
+    with study_of(tmp_path, texts) as study:
+        plain = str(decide(study, goal=LONGER))
+        held = str(decide(study, goal={**LONGER, "constraints": ["empty_output <= 0.95"]}))
+    assert "89% of the texts of every setting are empty; constraints: [empty_output <= 0.05] holds that" in plain
+    assert "89% of the texts of every setting are empty.\n" in held
+
+
+def test_nothing_chose_where_nothing_was_chosen(tmp_path: Path) -> None:
+    texts = {params: {"p": ["xx", "xxx"]} for params in (WARM, HOT)}
+    with study_of(tmp_path, texts) as study:
+        assert "; nothing was chosen\n" in str(decide(study, goal=LONGER))
+
+
+@pytest.mark.parametrize("holdout", ["no", None, 0.3, 1])
+def test_holdout_is_yes_or_no(tmp_path: Path, holdout: Any) -> None:
+    with study_of(tmp_path, {WARM: {"p": ["x"]}}) as study, pytest.raises(UsageError, match="holdout is True or False"):
+        decide(study, goal=LONGER, holdout=holdout)
+
+
+@pytest.mark.parametrize("unit", ["share", "nats/token", "ratio"])
+def test_zero_has_no_sign(unit: str) -> None:
+    for value in (0.0, -0.0, -1e-17, 1e-17):
+        shown = [difference(value, unit), amount(value, unit), size(value, unit), figure(value, unit)]
+        assert all(text.startswith("0") for text in shown), shown
+        assert interval(value, 1, unit, of_difference=True).startswith("[0, ")
+    assert difference(-0.00001, "share") == "0 points"
+    assert quantity(-0.00001, "share") == "0.00%"

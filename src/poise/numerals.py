@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 PERCENT_UNITS = frozenset({"share"})
+PLAIN_UNITS = frozenset({"ratio", "cosine", "1 - cosine"})  # numbers without a unit: what they are stands in brackets
+NOTHING = 1e-12  # what comes of the last bits of a mean is no number
 
 
 def figure(value: float | None, unit: str) -> str:
@@ -34,6 +36,40 @@ def difference(value: float, unit: str) -> str:
     return with_sign(value, unit) + (" points" if unit in PERCENT_UNITS else "")
 
 
+def amount(value: float, unit: str) -> str:
+    """A difference as a sentence says it: with its sign and its unit.
+
+    >>> amount(-0.584, "share"), amount(0.25, "nats/token"), amount(0.25, "cosine")
+    ('−58 points', '+0.25 nats/token', '+0.25 (cosine)')
+    """
+    return difference(value, unit) + unit_after(unit)
+
+
+def size(value: float, unit: str) -> str:
+    """How large a difference is, without its sign.
+
+    >>> size(-0.584, "share"), size(0.25, "nats/token")
+    ('58 points', '0.25 nats/token')
+    """
+    return amount(abs(value), unit).lstrip("+")
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """One value as a sentence says it: with its unit.
+
+    >>> quantity(0.625, "share"), quantity(20.5, "tokens"), quantity(None, "tokens")
+    ('62%', '20.5 tokens', '–')
+    """
+    return figure(value, unit) + ("" if value is None else unit_after(unit))
+
+
+def unit_after(unit: str) -> str:
+    """A unit as it follows a number; nothing for shares, whose number has its sign."""
+    if unit in PERCENT_UNITS:
+        return ""
+    return f" ({unit})" if unit in PLAIN_UNITS else f" {unit}"
+
+
 def interval(low: float | None, high: float | None, unit: str, *, of_difference: bool = False) -> str:
     """A 95 % interval in brackets, empty where there is none.
 
@@ -48,12 +84,14 @@ def interval(low: float | None, high: float | None, unit: str, *, of_difference:
 
 
 def with_sign(value: float, unit: str) -> str:
-    """A difference's number with its sign, of shares in points; zero has none.
+    """A difference's number with its sign, of shares in points; zero has none, nor has what is shown as zero.
 
-    >>> with_sign(0.25, "nats"), with_sign(-0.5, "share"), with_sign(0.0, "nats")
-    ('+0.25', '−50', '0')
+    >>> with_sign(0.25, "nats"), with_sign(-0.5, "share"), with_sign(-0.0, "nats"), with_sign(-0.00001, "share")
+    ('+0.25', '−50', '0', '0')
     """
     text = points(value) if unit in PERCENT_UNITS else _signed(_plain(value))
+    if not any(c in text for c in "123456789"):
+        return "0"
     return f"+{text}" if value > 0 else text
 
 
@@ -73,20 +111,23 @@ def count(number: int, noun: str) -> str:
 
 def _share_digits(share: float) -> int:
     """Whole percents, and below one percent as many digits as it takes to see the first."""
-    size = abs(share)
-    return 0 if size == 0 or size >= 0.00995 else 1 if size >= 0.000995 else 2
+    large = abs(share)
+    return 0 if large < NOTHING or large >= 0.00995 else 1 if large >= 0.000995 else 2
 
 
 def _plain(value: float) -> str:
-    size = abs(value)
-    if size >= 1000:
+    large = abs(value)
+    if large < NOTHING:
+        return "0"
+    if large >= 1000:
         return f"{value:,.0f}"
-    if size >= 100:
+    if large >= 100:
         return f"{value:.0f}"
-    if size >= 10:
+    if large >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 0.1 else f"{value:.2g}"
+    return f"{value:.2f}" if large >= 0.1 else f"{value:.2g}"
 
 
 def _signed(text: str) -> str:
-    return text.replace("-", "−")
+    """With a true minus sign, of which zero has none."""
+    return text.replace("-", "−" if any(c in text.partition("e")[0] for c in "123456789") else "")

@@ -9,10 +9,12 @@ import numpy as np
 
 from poise.comparisons import compare
 from poise.errors import UsageError
-from poise.goals import Goal, read_goal
+from poise.goals import REFERENCE, Goal, read_goal
 from poise.holdouts import ITSELF, Gain, cross_fit, gain, leave_one_out, worth
 from poise.metrics import METRICS
+from poise.numerals import figure
 from poise.races import STOPS
+from poise.references import reference_values
 from poise.samples import Sample, by_prompt
 from poise.servers.honours import Probe
 from poise.stats import MIN_UNITS
@@ -47,6 +49,7 @@ def decide(
         One verdict per use case; they print as text.
 
     Raises:
+        UsageError: a goal or `holdout` that is none.
         UseCaseError: no goal, or one that cannot be read.
         MetricError, StudyError: an unknown metric, or one that lacks what it needs; a baseline that was not drawn.
 
@@ -56,6 +59,8 @@ def decide(
     given = read_goal(dict(goal)) if isinstance(goal, Mapping) else goal
     if given is not None and not isinstance(given, Goal):
         raise UsageError("A goal is a Goal or a mapping", repr(goal), 'For example {"raise": "exact_match"}')
+    if not isinstance(holdout, bool):
+        raise UsageError("holdout is True or False", repr(holdout), "A third of the prompts is held out, or none")
     known = study.use_cases() if use_case is None else [use_case]
     study.trials(use_case)  # raises where there is no such use case
     goals = {name: goal_of(study, name, given) for name in known}
@@ -93,14 +98,14 @@ def conclude(case: Case) -> Verdict:
     least = None if winner is None else smallest(view, winner)
     return Verdict(
         use_case=case.use_case, goal=case.goal, unit=METRICS[case.goal.aim.metric].unit, status=status,
-        scope=sample.scope, units=sample.units, held_out=len(case.checking), baseline=case.trials[case.baseline],
-        recommended=None if recommended is None else case.trials[recommended],
+        scope=sample.scope, units=state.pairs.units, held_out=len(case.checking),
+        baseline=case.trials[case.baseline], recommended=None if recommended is None else case.trials[recommended],
         contenders=contenders_of(view, against), promised=promised, delivered=delivered,
         naive=None if naive is None else naive.said, smallest_detectable=least,
         more=None if winner is None else more(view, winner), effects=tuple(effects_of(view)),
         sides=tuple(_sides(view, recommended)),
         stable=_stability(view), looks=state.seen, stopped=STOPS.get(state.stopped, "") if case.seen else "",
-        notes=tuple(_notes(view)),
+        notes=tuple(_notes(view)), target=_target(case, sample),
     )  # fmt: skip
 
 
@@ -120,8 +125,17 @@ def _too_little(case: Case, sample: Sample, aside: Mapping[int, str]) -> Verdict
         use_case=case.use_case, goal=case.goal, unit=METRICS[case.goal.aim.metric].unit, status="not enough",
         scope=sample.scope, units=sample.units, held_out=0, baseline=case.trials[case.baseline], recommended=None,
         contenders=contenders, promised=nothing, delivered=nothing, naive=None, smallest_detectable=None, more=None,
-        notes=(lacking,),
+        notes=(lacking, *case.notes), target=_target(case, sample),
     )  # fmt: skip
+
+
+def _target(case: Case, sample: Sample) -> float | None:
+    """What the primary metric is held near, over the prompts that have values."""
+    aim = case.goal.aim
+    if aim.target != REFERENCE:
+        return None if aim.target is None else float(aim.target)
+    values = reference_values(case.study, case.use_case, METRICS[aim.metric], case.readings.context)
+    return float(values[list(sample.prompts)].mean()) if sample.prompts else None
 
 
 def _recommend(view: View, against: Mapping[int, Against]) -> tuple[Status, int | None]:
@@ -182,7 +196,13 @@ def _promise(view: View, recommended: int | None, against: Mapping[int, Against]
     if recommended == view.case.baseline:
         return ITSELF, ITSELF
     said = against[recommended]
-    promised = Gain(said.difference, said.low, said.high, view.sample.units, "chose it")
+    promised = Gain(
+        said.difference,
+        said.low,
+        said.high,
+        view.sample.units if view.state.pairs is None else view.state.pairs.units,
+        "chose it",
+    )
     return promised, _deliver(view, recommended, view.set)
 
 
@@ -195,10 +215,13 @@ def _invalid(case: Case) -> list[str]:
     if shares[most] < NOTED:
         return []
     what = "cannot be read by a check" if name == "invalid" else "are empty"
-    return [
-        f"between {shares[least]:.0%} ({case.trials[least].label}) and {shares[most]:.0%} ({case.trials[most].label}) "
-        f"of the texts {what}; constraints: [{name} <= 0.05] holds that against a setting"
-    ]
+    low, high = (figure(float(shares[k]), "share") for k in (least, most))
+    if low == high:
+        said = f"{high} of the texts of every setting {what}"
+    else:
+        said = f"between {low} ({case.trials[least].label}) and {high} ({case.trials[most].label}) of the texts {what}"
+    held = any(c.metric == name and c.most for c in case.goal.constraints)
+    return [said if held else f"{said}; constraints: [{name} <= 0.05] holds that against a setting"]
 
 
 def _sides(view: View, recommended: int | None) -> list[Side]:
@@ -229,7 +252,7 @@ def _stability(view: View) -> tuple[int, int]:
 def _notes(view: View) -> list[str]:
     """What a careful reader asks next."""
     case = view.case
-    notes = []
+    notes = list(case.notes)
     counts = {
         trial.label: int(((case.readings.trial == k) & np.isin(case.readings.prompt, case.choosing)).sum())
         for k, trial in enumerate(case.trials)

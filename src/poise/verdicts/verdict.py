@@ -153,6 +153,7 @@ class Verdict:
         looks: units seen at each look; one for a study that was drawn as a whole.
         stopped: why the looks ended before all was drawn; empty where they did not.
         notes: what to know before trusting it.
+        target: what the metric is held near; near the reference, its mean over the prompts that chose. Else None.
     """
 
     use_case: str
@@ -176,6 +177,7 @@ class Verdict:
     looks: tuple[int, ...] = ()
     stopped: str = ""
     notes: tuple[str, ...] = ()
+    target: float | None = None
 
     @property
     def metric(self) -> str:

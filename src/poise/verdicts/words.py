@@ -6,13 +6,22 @@ from collections.abc import Sequence
 
 from poise.holdouts import Gain
 from poise.metrics import METRICS
-from poise.numerals import count, difference, figure, interval
+from poise.numerals import (
+    NOTHING,
+    PERCENT_UNITS,
+    amount,
+    count,
+    difference,
+    figure,
+    interval,
+    quantity,
+    size,
+)
 from poise.records import Trial
 from poise.tables import Table, whole_html, whole_text
 from poise.verdicts.verdict import Contender, Kept, More, Verdict, VerdictsBase
 
 SHOWN = 12  # settings that a sentence names
-NOTHING = 1e-12  # a difference of means that comes from their last bits
 NOT_QUALITY = "No automatic metric measures how good a text is: it speaks of the metric and of nothing else."
 WITHHELD = "no interval: too few differ from the baseline to tell their spread"
 
@@ -49,7 +58,7 @@ def headline(v: Verdict) -> str:
     Returns:
         The sentence.
     """
-    base, goal = called(v.baseline), _goal(v)
+    base = called(v.baseline)
     if v.status == "not enough":
         return f"Nothing can be concluded yet: {v.delivered.note}."
     if v.status == "constraints":
@@ -57,18 +66,19 @@ def headline(v: Verdict) -> str:
     assert v.recommended is not None, "every other status recommends"
     chosen = called(v.recommended)
     if v.status == "better":
-        return f"Use {chosen}: it was shown to {goal} over {base}, by {_amount(v, v.promised)}.{_small(v)}"
+        by = ": " if _held(v) else ", by "
+        return f"Use {chosen}: it was shown to {_goal(v, base)}{by}{_amount(v, v.promised)}.{_small(v)}"
     if v.status == "undecided":
         return f"Use {chosen}, the simplest setting that may be the best{_not_base(v)}."
     if v.stopped.startswith("all"):
-        small = difference(v.goal.matters or 0.0, v.unit).lstrip("+")
-        return f"Keep {base}: it makes no difference that matters. All settings left are within {small}."
+        within = size(v.goal.matters or 0.0, v.unit)
+        return f"Keep {base}: it makes no difference that matters. All settings left are within {within}."
     if len(v.best_set) == len(v.contenders):
         return f"Keep {base}: no detectable difference between {count(len(v.contenders), 'setting')}. {_least(v)}"
     if _alone(v):
         broken = any(not k.in_the_mean for c in v.contenders for k in c.kept)
         return f"Keep {base}: every other setting was shown to be worse{', or breaks a constraint' if broken else ''}."
-    return f"Keep {base}: no setting was shown to {goal} over it. {_least(v)}"
+    return f"Keep {base}: no setting was shown to {_goal(v, 'it')}. {_least(v)}"
 
 
 def sentences(v: Verdict) -> list[str]:
@@ -110,11 +120,14 @@ def table(v: Verdict) -> Table:
     bounds = [str(k.constraint) for k in v.contenders[0].kept] if v.contenders else []
     fronts = ["front"] if any(c.front is not None for c in v.contenders) else []
     moved = "change of the distance" if v.goal.aim.sense == "hold" else f"difference to {called(v.baseline)}"
-    head = ("settings", f" {v.metric}", f" {moved}", " simultaneous interval", "may be best", *bounds,
+    unit = "" if v.unit in PERCENT_UNITS else f" ({v.unit})"
+    head = ("settings", f" {v.metric}{unit}", f" {moved}", " simultaneous interval", "may be best", *bounds,
             *(f" {f}" for f in fronts), "")  # fmt: skip
     rows = [_row(v, c, bool(fronts)) for c in v.contenders]
     units = count(v.units, "prompt") if v.scope == "use_case" else count(v.units, "draw")
-    return Table(f"{v.use_case}: {v.goal}; {units} chose", head, rows)
+    did = {"not enough": "nothing was chosen", "constraints": f"{units} looked at"}.get(v.status, f"{units} chose")
+    at = f"; the reference is at {quantity(v.target, v.unit)} on average" if _on_reference(v) else ""
+    return Table(f"{v.use_case}: {v.goal}{at}; {did}", head, rows)
 
 
 def called(trial: Trial) -> str:
@@ -141,11 +154,25 @@ def _how_sure(v: Verdict) -> str:
     return f" in the mean; {opened} of {len(v.contenders)} were not shown to break {it}" if opened else ""
 
 
-def _goal(v: Verdict) -> str:
+def _held(v: Verdict) -> bool:
+    return v.goal.aim.sense == "hold"
+
+
+def _on_reference(v: Verdict) -> bool:
+    """Whether it is held near the reference, and where that lies is known."""
+    return isinstance(v.goal.aim.target, str) and v.target is not None
+
+
+def _goal(v: Verdict, other: str) -> str:
+    """What a setting was shown to do, or was not, beside another."""
     aim = v.goal.aim
-    if aim.sense != "hold":
-        return f"{aim.sense} {aim.metric}"
-    return f"bring {aim.metric} nearer to {'the reference' if isinstance(aim.target, str) else f'{aim.target:g}'}"
+    if not _held(v):
+        return f"{aim.sense} {aim.metric} over {other}"
+    if isinstance(aim.target, str):
+        near = f"the reference ({quantity(v.target, v.unit)} on average)" if _on_reference(v) else "the reference"
+    else:
+        near = quantity(aim.target, v.unit)
+    return f"bring {aim.metric} nearer to {near} than {other}"
 
 
 def _not_base(v: Verdict) -> str:
@@ -156,35 +183,52 @@ def _not_base(v: Verdict) -> str:
         shown = ", ".join(f"{k.constraint} at {_mean(k)}" for k in broken)
         how = "breaks" if any(k.status == "broken" for k in broken) else "breaks, in the mean,"
         return f": {base} {how} {shown}"
-    return f": {base} is not among them, but none of them alone was shown to {_goal(v)} over it"
+    return f": {base} is not among them, but none of them alone was shown to {_goal(v, 'it')}"
 
 
 def _small(v: Verdict) -> str:
-    """Said where the gain is surely smaller than what matters."""
+    """Said where the gain is surely smaller than what matters, or may be."""
     matters, (low, high) = v.goal.matters, (v.promised.low, v.promised.high)
-    if matters is None or low is None or high is None or max(abs(low), abs(high)) >= matters:
+    if matters is None or low is None or high is None or min(abs(low), abs(high)) >= matters:
         return ""
-    least = difference(matters, v.unit).lstrip("+")
+    least = size(matters, v.unit)
+    if max(abs(low), abs(high)) >= matters:
+        return f" That it is as much as the {least} that matter was not shown."
     return f" That is less than the {least} that matter: {called(v.baseline)} does as well for your purpose."
 
 
-def _amount(v: Verdict, g: Gain) -> str:
+def _amount(v: Verdict, g: Gain, whose: str = "its distance from the target") -> str:
+    """A gain with its interval; near a target, in words that nobody reads backwards."""
+    if not _held(v):
+        return (
+            "an unknown amount" if g.difference is None else _with_ends(amount(g.difference, v.unit), v, g.low, g.high)
+        )
     if g.difference is None:
-        return "an unknown amount"
-    ends = interval(g.low, g.high, v.unit, of_difference=True)
-    return f"{difference(g.difference, v.unit)}{f' {ends}' if ends else ''}"
+        return f"{whose} changed by an unknown amount"
+    if g.difference > 0:
+        return f"{whose} grew by {_with_ends(size(g.difference, v.unit), v, g.low, g.high)}"
+    ends = (None if g.high is None else -g.high, None if g.low is None else -g.low)
+    return f"{whose} fell by {_with_ends(size(g.difference, v.unit), v, *ends)}"
+
+
+def _with_ends(said: str, v: Verdict, low: float | None, high: float | None) -> str:
+    ends = interval(low, high, v.unit, of_difference=True)
+    return f"{said} {ends}" if ends else said
 
 
 def _least(v: Verdict) -> str:
     if v.smallest_detectable is None:
-        return "What could have been seen cannot be told: nothing varied."
-    return f"The smallest difference we could have seen is {difference(v.smallest_detectable, v.unit).lstrip('+')}."
+        return "What could have been seen cannot be told: nothing varied between the baseline and its closest rival."
+    return f"The smallest difference we could have seen is {size(v.smallest_detectable, v.unit)}."
 
 
 def _delivered(v: Verdict) -> list[str]:
     if v.recommended is None or v.delivered.how == "by definition":
         return []
-    promised = "" if v.promised.difference is None else f"Promised {difference(v.promised.difference, v.unit)}; "
+    if _held(v):
+        alone = v.promised._replace(low=None, high=None)
+        return [f"Promised: {_amount(v, alone)}; delivered: {_amount(v, v.delivered, 'it')} {_where(v.delivered)}."]
+    promised = "" if v.promised.difference is None else f"Promised {amount(v.promised.difference, v.unit)}; "
     return [f"{promised}delivered {_amount(v, v.delivered)} {_where(v.delivered)}."]
 
 
@@ -211,6 +255,11 @@ def _naive(v: Verdict) -> list[str]:
         return ["The best mean is the baseline's."]
     if abs(naive.promised.difference) < NOTHING:
         return ["No mean is better than the baseline's."]
+    if _held(v):
+        return [
+            f"The mean nearest to the target is {called(naive.trial)}'s. Printing it would promise: "
+            f"{_amount(v, naive.promised)}; delivered: {_amount(v, naive.delivered, 'it')} {_where(naive.delivered)}."
+        ]
     return [
         f"The best mean is {called(naive.trial)}: printing it would promise {_amount(v, naive.promised)}; "
         f"it delivered {_amount(v, naive.delivered)} {_where(naive.delivered)}."
@@ -232,16 +281,16 @@ def _standing(k: Kept) -> str:
 
 
 def _mean(k: Kept) -> str:
-    return figure(k.mean, METRICS[k.constraint.metric].unit)
+    return quantity(k.mean, METRICS[k.constraint.metric].unit)
 
 
 def _more(v: Verdict) -> list[str]:
     if v.more is None or v.stopped or v.status == "better" or _alone(v):
         return []
-    size = difference(v.more.difference, v.unit).lstrip("+")
+    wanted = size(v.more.difference, v.unit)
     if v.more.prompts == 0:
-        return [f"These prompts are enough to see a difference of {size} 4 times in 5."]
-    return [f"To see a difference of {size} 4 times in 5, add about {_prompts(v.more)}."]
+        return [f"These prompts are enough to see a difference of {wanted} 4 times in 5."]
+    return [f"To see a difference of {wanted} 4 times in 5, add about {_prompts(v.more)}."]
 
 
 def _prompts(m: More) -> str:
@@ -275,7 +324,7 @@ def _sides(v: Verdict) -> list[str]:
     if not v.sides:
         return []
     changes = [
-        f"{s.metric} {difference(s.difference, s.unit)} {interval(s.low, s.high, s.unit, of_difference=True)}"
+        f"{s.metric} {amount(s.difference, s.unit)} {interval(s.low, s.high, s.unit, of_difference=True)}"
         for s in v.sides
     ]
     return [f"Against {called(v.baseline)} it was also shown to change {'; '.join(changes)}."]
@@ -287,8 +336,8 @@ def _closest(v: Verdict) -> str:
         broken = [k for k in c.kept if not k.in_the_mean and k.mean is not None]
         sizes = [(-k.constraint.margin(k.mean or 0.0) / (abs(k.constraint.bound) or 1.0), k) for k in broken]
         if sizes:
-            size, kept = max(sizes, key=lambda pair: pair[0])
-            found.append((size, c, kept))
+            worst, kept = max(sizes, key=lambda pair: pair[0])
+            found.append((worst, c, kept))
     if not found:
         return "None of them has data on it."
     _, c, kept = min(found, key=lambda entry: entry[0])
@@ -299,7 +348,7 @@ def _row(v: Verdict, c: Contender, fronts: bool) -> Sequence[str]:
     base = c.trial.params == v.baseline.params
     moved = "baseline" if base else "–" if c.difference is None else difference(c.difference, v.unit)
     ends = "" if base else interval(c.low, c.high, v.unit, of_difference=True) or "–"
-    kept = [f"{_mean(k)} {k.status}" for k in c.kept]
+    kept = [f"{figure(k.mean, METRICS[k.constraint.metric].unit)} {k.status}" for k in c.kept]
     chance = [f"{c.front:.0%}" if c.front is not None else "–"] if fronts else []
     withheld = WITHHELD if ends == "–" and c.difference is not None else ""
     why = "; ".join(filter(None, [c.out, withheld]))
