@@ -18,6 +18,7 @@ from poise.metrics.examining import EXAMINER
 from poise.params import SamplingParams
 from poise.records import Completion, Prompt
 from poise.study import Study
+from poise.verdicts import decide
 from small_studies import COLD, GREEDY, WARM, drawn, study_of
 
 
@@ -147,11 +148,15 @@ def test_an_error_of_a_callable_loses_nothing(tmp_path: Path) -> None:
         assert {m.trial.params: m.mean for m in measure(study, metrics=["passes"])}[COLD] == 1
 
 
-def test_a_strangers_study_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+def test_a_strangers_callable_is_refused_where_it_is_asked_for_and_else_left_out(tmp_path: Path) -> None:
     with checked_study(tmp_path, "mine:check", TEXTS) as study:
         with pytest.raises(MetricError, match=r"'mine:check'\. Read it, then add --allow-callable mine:check"):
-            measure(study)
-        assert measure(study, metrics=["length"])
+            measure(study, metrics=["passes"])
+        found = measure(study)
+        assert "passes" not in {m.metric for m in found}
+        assert found.notes[-1].startswith("passes and invalid were left out: mine:check is not allowed")
+        (verdict,) = decide(study, goal={"raise": "length", "baseline": "temperature=0.3"})
+        assert "checks by mine:check were not made: --allow-callable mine:check makes them" in verdict.notes
 
 
 def test_greedy_texts_are_asked_about_once(tmp_path: Path) -> None:

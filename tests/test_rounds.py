@@ -108,10 +108,20 @@ def test_another_plan_in_the_same_study_is_refused(tmp_path: Path) -> None:
             change()
 
 
-def test_another_goal_reads_the_texts_without_the_rounds(tmp_path: Path) -> None:
+def test_another_goal_gets_one_look_at_the_error_of_the_last_one(tmp_path: Path) -> None:
+    """The rounds stopped when the data said so: only the share of the error planned for that look is left."""
     with sweep_until_decided(make(), case(), HEATS, study=tmp_path / "s.db", **DRAW) as study:
+        said = study.noted("rounds", "tales")
         (found,) = decide(study, goal={"raise": "nll"})
-    assert len(found.looks) == 1
+        (changed,) = decide(study, goal={**GOAL, "matters": 0.2})
+        with pytest.raises(UsageError, match="hold out the prompts that were planned"):
+            decide(study, holdout=False)
+    assert said is not None
+    looks = [0, *(n for n in said["sizes"] if n <= said["seen"])]
+    share = (looks[-1] - looks[-2]) / said["sizes"][-1]
+    for verdict in (found, changed):
+        assert len(verdict.looks) == 1
+        assert any(f"at an error of {0.05 * share:.1%}" in note for note in verdict.notes)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from poise.measurements import (
     bounds_of,
     by_definition,
     choose_metrics,
+    left_out,
 )
 from poise.metrics.metric import CompletionMetric, Metric
 from poise.metrics.pairing import Pairs, pair, weighted
@@ -211,6 +212,8 @@ def compare(
     if study.fingerprint.served:
         found = [replace(c, variance_ratio=None) for c in found]
         notes.append("the server draws by itself: draws of two settings share no noise")
+    if metrics is None:
+        notes += left_out(study, use_case)
     return Comparisons(found, [*study.caveats(use_case), *notes])
 
 

@@ -43,18 +43,23 @@ class Pairs(NamedTuple):
     def smallest_detectable(self, a: int, b: int, nominal: float) -> float | None:
         """The true difference that a test of this family would find 4 times in 5, at the spread seen.
 
+        A claim needs an interval that excludes 0: the difference has to exceed its reach, whatever made that
+        (quantiles, resampling, both sides of a target), and 4 times in 5 an estimate falls short by less than that
+        quantile of its error.
+
         Args:
             a, b: positions of the settings.
             nominal: error of one test of the family.
 
         Returns:
-            It, in the values' unit; None where nothing varied.
+            It, in the values' unit; None where nothing varied, or no interval could be had.
         """
         error, freedom = self.error[a, b], self.freedom[a, b]
-        if not error > 0:
+        difference, ends = self.difference[a, b], (self.low[a, b], self.high[a, b])
+        if not error > 0 or not np.isfinite(ends[0] + ends[1]):
             return None
-        reach: float = _t_quantile(1 - nominal / 2, freedom) + _t_quantile(POWER, freedom)
-        return float(reach * error)
+        reach = max(difference - ends[0], ends[1] - difference, _t_quantile(1 - nominal / 2, freedom) * error)
+        return float(reach + _t_quantile(POWER, freedom) * error)
 
 
 def family_size(settings: int, hold: bool = False) -> int:

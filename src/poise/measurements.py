@@ -10,7 +10,7 @@ from typing import TypedDict, overload
 import numpy as np
 
 from poise.metrics import METRICS, find_metrics
-from poise.metrics.checked import refuse_strangers
+from poise.metrics.checked import refuse_strangers, strangers
 from poise.metrics.judged import read_panel
 from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 from poise.metrics.needs import check_needs, unmet_needs
@@ -158,7 +158,7 @@ def measure(
         readings = read_values(study, case, chosen := choose_metrics(study, case, metrics))
         for metric, (index, trial) in itertools.product(chosen, enumerate(readings.trials)):
             found.append(_measure(readings, metric, index, trial))
-    return Measurements(found, study.caveats(use_case))
+    return Measurements(found, [*study.caveats(use_case), *(left_out(study, use_case) if metrics is None else [])])
 
 
 def choose_metrics(study: Study, use_case: str, asked: Sequence[str | Metric] | None) -> list[Metric]:
@@ -182,6 +182,8 @@ def choose_metrics(study: Study, use_case: str, asked: Sequence[str | Metric] | 
         goal, unmet = study.goal(use_case), {*unmet_needs(prompts, judged=judged)}
         named = () if goal is None else goal.metrics
         wanted = [m for m in METRICS.values() if not m.when_asked or m.name in named]
+        if not any("checks" in METRICS[n].needs for n in named) and strangers(prompts):
+            unmet.add("checks")  # `left_out` says so
         chosen = [m for m in wanted if not unmet & {*m.needs}]
     else:
         chosen = find_metrics(asked)
@@ -189,6 +191,21 @@ def choose_metrics(study: Study, use_case: str, asked: Sequence[str | Metric] | 
     if any("checks" in m.needs for m in chosen):
         refuse_strangers(prompts)
     return chosen
+
+
+def left_out(study: Study, use_case: str | None = None) -> list[str]:
+    """What a measurement of everything leaves out, a note each: checks by callables that were not allowed.
+
+    Args:
+        study: with completions.
+        use_case: one of its use cases; None for all.
+
+    Returns:
+        Notes.
+    """
+    cases = study.use_cases() if use_case is None else [use_case]
+    names = dict.fromkeys(name for case in cases for name in strangers(study.prompts(case)))
+    return [f"passes and invalid were left out: {n} is not allowed (--allow-callable {n} runs it)" for n in names]
 
 
 def bounds_of(metric: Metric, readings: Readings, trials: float) -> Bounds:

@@ -31,6 +31,7 @@ class Rules:
         hold: whether values are signed distances from a target; see `families.compare_all`.
         bounds: the range of the values.
         matters: the smallest difference that matters; None where only one left stops the race.
+        level: error of all claims together.
     """
 
     sizes: tuple[int, ...]
@@ -39,6 +40,7 @@ class Rules:
     hold: bool = False
     bounds: Bounds = UNBOUNDED
     matters: float | None = None
+    level: float = LEVEL
 
     @property
     def family(self) -> int:
@@ -112,7 +114,7 @@ def race(
     Returns:
         The state after the last look that could be taken.
     """
-    levels = nominal_levels(rules.sizes, LEVEL / rules.family)
+    levels = nominal_levels(rules.sizes, rules.level / rules.family)
     state = Race(rules.settings, {}, None, rules.settings, (), levels[0], "")
     for size, nominal in zip(rules.sizes, levels, strict=True):
         if (seen is not None and size > seen and state.seen) or state.stopped:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 
-from poise.checks import Check, Kind, callables_of, folded, numbers_in
+from poise.checks import Check, Kind, callable_allowed, callables_of, folded, numbers_in
 from poise.errors import MetricError
 from poise.jsontexts import read_json
 from poise.metrics.context import Context
@@ -42,6 +42,12 @@ def refuse_strangers(prompts: Iterable[Prompt]) -> None:
     for check in checks:
         if callables_of([check]):
             require_allowed(check)
+
+
+def strangers(prompts: Iterable[Prompt]) -> list[str]:
+    """Callables that checks name and that were not allowed, each once."""
+    named = callables_of(check for prompt in prompts for check in prompt.checks)
+    return [name for name in named if not callable_allowed(name)]
 
 
 def try_check(check: Check, text: str, prompt: Prompt) -> float | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from poise.errors import StudyError, UseCaseError
+from poise.errors import StudyError, UsageError, UseCaseError
+from poise.families import LEVEL
 from poise.goals import Aim, Goal
 from poise.looks import planned_sizes
 from poise.measurements import bounds_of, choose_metrics
 from poise.metrics import METRICS, find_metrics
+from poise.metrics.checked import strangers
 from poise.metrics.readings import Readings, read_values
 from poise.races import Race, Rules, Standing, race
 from poise.records import Trial
@@ -38,6 +40,8 @@ class Case(NamedTuple):
         sizes: the looks, in units.
         seen: units drawn; None where all is.
         raced: positions of the settings that were raced; all where nothing was raced.
+        level: error of all claims together.
+        notes: what to know of how it was drawn.
     """
 
     study: Study
@@ -50,6 +54,8 @@ class Case(NamedTuple):
     sizes: tuple[int, ...]
     seen: int | None
     raced: tuple[int, ...]
+    level: float = LEVEL
+    notes: tuple[str, ...] = ()
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -78,7 +84,7 @@ class Case(NamedTuple):
     def race(self, sample: Sample, settings: Sequence[int]) -> Race:
         """Look at the sample as planned."""
         sizes = self.sizes if len(sample.strata) == 1 and self.seen is not None else (max(sample.units, 2),)
-        rules = Rules(sizes, tuple(settings), self.better, self.hold, sample.bounds, self.goal.matters)
+        rules = Rules(sizes, tuple(settings), self.better, self.hold, sample.bounds, self.goal.matters, self.level)
         return race(sample.strata, rules, self.seen, self._standing if self.goal.constraints else None)
 
     def _standing(self, size: int, error: float) -> Standing:
@@ -114,29 +120,46 @@ def open_case(study: Study, use_case: str, goal: Goal, holdout: bool) -> Case:
         MetricError: a metric that is unknown or lacks what it needs.
         StudyError: the baseline was not drawn, or nothing else was.
     """
-    checked = any(p.checks for p in study.prompts(use_case))
-    validity = ["invalid" if checked else "empty_output"]
-    named = dict.fromkeys([*(m.name for m in find_metrics(goal.metrics)), *validity])
-    chosen = choose_metrics(study, use_case, list(named))
-    readings = read_values(study, use_case, chosen)
-    baseline = _baseline(readings.trials, goal, use_case)
     said = study.noted("rounds", use_case)
+    if said and not holdout:
+        raise UsageError(
+            f"The rounds of {use_case} hold out the prompts that were planned", "no holdout", "Leave --no-holdout out"
+        )
+    unread = strangers(study.prompts(use_case))
+    validity = "invalid" if not unread and any(p.checks for p in study.prompts(use_case)) else "empty_output"
+    named = dict.fromkeys([*(m.name for m in find_metrics(goal.metrics)), validity])
+    readings = read_values(study, use_case, choose_metrics(study, use_case, list(named)))
+    baseline = _baseline(readings.trials, goal, use_case)
     everyone = tuple(range(len(readings.trials)))
-    if not said:
-        chooses, checks = hold_out(readings.inputs) if holdout else (list(range(readings.prompts)), [])
-        sides = (tuple(chooses), tuple(checks))
-        return Case(study, use_case, goal, readings, baseline, *sides, (len(chooses),), None, everyone)
+    notes = tuple(f"checks by {name} were not made: --allow-callable {name} makes them" for name in unread)
+    if said:
+        return _raced(Case(study, use_case, goal, readings, baseline, (), (), (), None, everyone, notes=notes), said)
+    chooses, checks = hold_out(readings.inputs) if holdout else (list(range(readings.prompts)), [])
+    sides = (tuple(chooses), tuple(checks))
+    return Case(study, use_case, goal, readings, baseline, *sides, (len(chooses),), None, everyone, notes=notes)
+
+
+def _raced(case: Case, said: Mapping[str, Any]) -> Case:
+    """A case that was drawn in rounds, with the prompts that they saw."""
+    readings, seen, sizes = case.readings, int(said["seen"]), tuple(said["sizes"])
     number = {ids: i for i, ids in enumerate(readings.inputs)}
-    seen = int(said["seen"])
     known, checking = (
         tuple(number[tuple(ids)] for ids in said[side] if tuple(ids) in number) for side in ("choosing", "checking")
     )
-    labels = {t.label: i for i, t in enumerate(readings.trials)}
-    raced = tuple(labels[name] for name in said["settings"] if name in labels)
-    if goal.record() != said["goal"]:  # drawn for another goal: what its looks dropped says nothing here
-        return Case(study, use_case, goal, readings, baseline, known[:seen], checking, (seen,), None, everyone)
-    sizes = tuple(said["sizes"])
-    return Case(study, use_case, goal, readings, baseline, known[:seen], checking, sizes, seen, raced)
+    case = case._replace(choosing=known[:seen], checking=checking)
+    if case.goal.record() == said["goal"]:
+        labels = {t.label: i for i, t in enumerate(readings.trials)}
+        raced = tuple(labels[name] for name in said["settings"] if name in labels)
+        return case._replace(sizes=sizes, seen=seen, raced=raced)
+    # The rounds stopped for another goal, when the data said so. Whenever they would have stopped, a single look at
+    # the error planned for that look keeps all such looks together at the whole error.
+    looks = [0, *(n for n in sizes if n <= seen)] if seen else [0, 0]
+    level = LEVEL * (looks[-1] - looks[-2]) / sizes[-1]
+    note = (
+        f"the rounds were drawn for another goal and stopped when that was settled: this one is looked at once, at an "
+        f"error of {level:.1%} for all claims together; settings that the rounds dropped early have fewer prompts"
+    )
+    return case._replace(sizes=(seen,), level=level, notes=(*case.notes, note))
 
 
 def sizes_of(prompts: int) -> tuple[int, ...]:
@@ -147,8 +170,8 @@ def sizes_of(prompts: int) -> tuple[int, ...]:
 def candidates(case: Case, sample: Sample) -> tuple[list[int], dict[int, str]]:
     """The settings that can be compared, and why others cannot."""
     able = usable(sample, case.raced, None if case.seen is None else case.sizes[0])  # all were asked the first round
-    lacking = METRICS[case.goal.aim.metric].absent
-    return able, {k: f"too few values of {case.goal.aim.metric}: {lacking}" for k in case.raced if k not in able}
+    few = f"too few values of {case.goal.aim.metric}: for fewer than half of the prompts that others have them for"
+    return able, {k: few for k in case.raced if k not in able}
 
 
 def _baseline(trials: Sequence[Trial], goal: Goal, use_case: str) -> int:

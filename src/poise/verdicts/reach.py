@@ -37,11 +37,19 @@ def more(view: View, winner: int) -> More | None:
     if not target > 0 or not variance > 0:
         return None
     within, draws = _within(case, base, rival)
-    family = family_of(view)
-    now = _prompts_for(variance, target, ERROR / family)
-    doubled = None if within is None else _prompts_for(max(variance - within / 2, 0.0), target, ERROR / family)
-    have = len(rows)
-    return More(target, max(0, now - have), draws, None if doubled is None else max(0, doubled - have))
+    seen, have, nominal = smallest(view, winner), len(rows), ERROR / family_of(view)
+
+    def lacking(share: float) -> int:
+        """Prompts to add where the variance of a difference is this share of what it is now."""
+        wanted = _prompts_for(variance * share, target, nominal)
+        detectable = None if seen is None else seen * share**0.5
+        if wanted <= have and detectable is not None and detectable > target:  # so few reach further than quantiles say
+            wanted = int(np.ceil(have * (detectable / target) ** 2))
+        return min(max(0, wanted - have), _MOST_PROMPTS)
+
+    # Twice the draws halve at most what the draws of a prompt add, and never more than half of all there is.
+    doubled = None if within is None else lacking(1 - min(within / variance, 1.0) / 2)
+    return More(target, lacking(1.0), draws, doubled)
 
 
 def _within(case: Case, base: int, rival: int) -> tuple[float | None, int]:
@@ -56,7 +64,9 @@ def _within(case: Case, base: int, rival: int) -> tuple[float | None, int]:
             for k in (base, rival)
         ]
         draws = max(draws, *(len(a) for a in arms))
-        if min(len(a) for a in arms) > 1:
+        if len(arms[0]) == len(arms[1]) > 1:  # draws share their noise: what varies is their difference
+            parts.append(float((arms[1] - arms[0]).var(ddof=1)) / len(arms[0]))
+        elif min(len(a) for a in arms) > 1:
             parts.append(sum(float(a.var(ddof=1)) / len(a) for a in arms))
     return (float(np.mean(parts)) if parts else None), draws
 
