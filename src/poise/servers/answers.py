@@ -70,6 +70,8 @@ class Reader(NamedTuple):
                 raise Fault("malformed", "a choice without text")
             text, thinking = self.text(found["text"]), ""
         finish = finish_of(found)
+        if finish in ("error", "abort"):
+            raise Fault("broken", "the server broke a text off", 200)
         if finish in ("content_filter", "refusal") and not (text or refusal):
             refusal = finish
         ids = ids_of(found.get("token_ids"))

@@ -8,8 +8,10 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from poise.errors import UsageError
+from poise.servers.address import on_this_machine
 from poise.servers.calls import Fault
 from poise.servers.faults import find_fault, hiding, short, status_fault
 
@@ -47,8 +49,8 @@ class Line:
     """Connections to one server.
 
     Args:
+        url: of the server. One on this machine is not asked through the proxies of the environment.
         key: what the server asks for; None for none.
-        local: whether it runs on this machine, where proxies are not asked.
         timeout: seconds that an exchange may take in all.
         transport: in place of the network, for tests.
         bare: whether only headers that an exchange needs are sent: the client would otherwise tell any server the
@@ -58,11 +60,12 @@ class Line:
         UsageError: the library of the extra `server` is not there.
     """
 
-    def __init__(self, key: str | None, local: bool, timeout: float, transport: Any = None, bare: bool = True) -> None:
+    def __init__(self, url: str, key: str | None, timeout: float, transport: Any = None, bare: bool = True) -> None:
         check_library()
         self.timeout = timeout
         self.hide = hiding(key)
-        self._key, self._local, self._transport, self._bare = key, local, transport, bare
+        self._key, self._transport, self._bare = key, transport, bare
+        self._secure, self._local = url.startswith("https://"), on_this_machine(urlsplit(url).hostname or "")
         self._http: httpx2.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -120,6 +123,12 @@ class Line:
         except (ValueError, RecursionError) as error:
             why = "it nests too deep" if isinstance(error, RecursionError) else str(error)
             raise Fault("malformed", short(f"no JSON: {why}", self.hide), response.status_code) from None
+        if (
+            isinstance(data, dict) and data.get("error") and "choices" not in data
+        ):  # gateways send 200 ahead of the rest
+            told = data["error"].get("code") if isinstance(data["error"], dict) else None
+            status = told if isinstance(told, int) and 400 <= told < 600 else 500
+            raise status_fault(status, headers, response.content, self.hide, sent)
         return Reply(data, headers, seconds)
 
     async def get(self, url: str, timeout: float | None = None) -> Reply:
@@ -139,17 +148,24 @@ class Line:
     def _connected(self) -> httpx2.AsyncClient:
         import httpx2
 
-        # Of the environment a server on this machine gets the certificates, and never the proxies.
-        return httpx2.AsyncClient(
-            transport=self._transport,
-            verify=httpx2.create_ssl_context(),
-            trust_env=not self._local,
-            timeout=httpx2.Timeout(self.timeout, connect=min(_CONNECT, self.timeout)),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
-            follow_redirects=False,
-            headers={"accept-encoding": "identity"},
-            event_hooks={"request": [self._dress], "response": [_bound]},
-        )
+        try:
+            context = httpx2.create_ssl_context() if self._secure else False  # takes 50 ms
+        except OSError as error:  # SSL_CERT_FILE, mostly
+            raise Fault("tls", short(f"no certificates to check by: {error}", self.hide)) from None
+        try:
+            # Of the environment a server on this machine gets the certificates, and never the proxies.
+            return httpx2.AsyncClient(
+                transport=self._transport,
+                verify=context,
+                trust_env=not self._local,
+                timeout=httpx2.Timeout(self.timeout, connect=min(_CONNECT, self.timeout)),
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+                follow_redirects=False,
+                event_hooks={"request": [self._dress], "response": [_bound]},
+            )
+        except (ValueError, ImportError, httpx2.InvalidURL) as error:
+            # The message may hold a proxy's password.
+            raise Fault("unreachable", f"a proxy of the environment cannot be used ({type(error).__name__})") from None
 
     async def _dress(self, request: httpx2.Request) -> None:
         """Headers of a request: those it needs, and the key."""

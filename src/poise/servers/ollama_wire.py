@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from poise.errors import ModelError, UsageError
-from poise.servers.address import on_this_machine
 from poise.servers.answers import Reader, count_of, mapping_of
 from poise.servers.calls import About, Answer, Call, Choice, Fault
 from poise.servers.lines import Line
@@ -46,9 +45,8 @@ class OllamaWire:
         self.url = find_host(os.environ.get(HOST_ENV, "") if host is None else host)
         self.names: Mapping[str, str] = _NAMES
         self.most_logprobs = _MOST_LOGPROBS
-        local = on_this_machine(urlsplit(self.url).hostname or "")
         key = os.environ.get(KEY_ENV, "").strip() if self.url.startswith("https://") else ""
-        self._line = Line(key or None, local, timeout, transport)
+        self._line = Line(self.url, key or None, timeout, transport)
 
     async def about(self) -> About:
         """What it is.
@@ -153,8 +151,6 @@ def read_answer(data: object, reader: Reader) -> Answer:
         Fault: ``malformed``, where it is none, or no whole one.
     """
     body = mapping_of(data)
-    if isinstance(body.get("error"), str):
-        raise Fault("broken", reader.hide(body["error"])[:300], 200)
     said = mapping_of(body.get("message")) if reader.chat else {"content": body.get("response"), **body}
     if not isinstance(said.get("content"), str) or body.get("done") is not True:
         raise Fault("malformed", "an answer without content, or not done", 200)

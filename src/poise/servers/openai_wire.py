@@ -36,7 +36,7 @@ class OpenAIWire:
         self._speak_as("unknown")
         self._root = root_of(address.url)
         official = address.url.startswith("https://api.openai.com/")
-        self._line = Line(address.key, address.local, timeout, transport, bare=not official)
+        self._line = Line(address.url, address.key, timeout, transport, bare=not official)
         self._client: openai.AsyncOpenAI | None = None
 
     async def about(self) -> About:
