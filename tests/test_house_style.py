@@ -40,6 +40,7 @@ HEAVY = {
     "jsonschema": ("jsontexts.py",),
     "referencing": ("jsontexts.py",),
     "openai": ("judges/endpoint.py", "servers/"),
+    "httpx2": ("servers/",),
 }
 IMPORTED_AS = {"pyyaml": "yaml", "vl_convert_python": "vl_convert"}
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}
@@ -192,7 +193,7 @@ def test_every_library_imported_is_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     said = [
         *declared["dependencies"],
-        *(d for extra in ("local", "judge") for d in declared["optional-dependencies"][extra]),
+        *(d for extra in ("local", "judge", "server", "fakeserver") for d in declared["optional-dependencies"][extra]),
     ]
     names = {re.split(r"[^A-Za-z0-9_-]", d)[0].lower().replace("-", "_") for d in said}
     names = {IMPORTED_AS.get(n, n) for n in names}

@@ -229,7 +229,8 @@ def test_errors(status: int, error: str, kind: str, field: str) -> None:
     ("written", "url"),
     [
         ("", "http://127.0.0.1:11434"), ("127.0.0.1", "http://127.0.0.1:11434"),
-        ("example.com", "http://example.com:11434"), ("example.com:56789", "http://example.com:56789"), ("http://example.com", "http://example.com:80"),
+        ("example.com", "http://example.com:11434"), ("example.com:56789", "http://example.com:56789"),
+        ("http://example.com", "http://example.com:80"),
         ("https://example.com", "https://example.com:443"),
         ("https://example.com/ollama/", "https://example.com:443/ollama"),
         ("0.0.0.0", "http://127.0.0.1:11434"), ("0.0.0.0:8080", "http://127.0.0.1:8080"),

@@ -1,4 +1,4 @@
-"""Connections to one server: bounded in size and time, without the environment's secrets."""
+"""Connections to one server, bounded in size and time."""
 
 from __future__ import annotations
 
