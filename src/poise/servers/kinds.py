@@ -30,7 +30,7 @@ class Way(NamedTuple):
     special: str = ""
     named: bool = False
 
-    def body(self, model: str, given: str | list[int], special: bool = False) -> dict[str, Any]:
+    def body(self, model: str, given: str | list[Any], special: bool = False) -> dict[str, Any]:
         """What is sent."""
         return {
             self.given: given,
@@ -53,6 +53,7 @@ class Manner(NamedTuple):
         thinking: how thinking is switched.
         max_tokens: its name in chat.
         tokenize, detokenize: the endpoints, None where there are none.
+        render: the one that shows messages as the template writes them, as text or as token ids.
     """
 
     names: Mapping[str, str]
@@ -66,6 +67,7 @@ class Manner(NamedTuple):
     max_tokens: str = "max_tokens"
     tokenize: Way | None = None
     detokenize: Way | None = None
+    render: Way | None = None
 
     def body(self, call: Call) -> dict[str, Any]:
         """The fields of a call that the protocol has, but for model and prompt.
@@ -105,11 +107,13 @@ MANNERS: Mapping[Kind, Manner] = {
         _WIDE, 20, True, token_ids=True, ids_as_tokens=True,
         tokenize=Way("/tokenize", "prompt", "tokens", "add_special_tokens", named=True),
         detokenize=Way("/detokenize", "tokens", "prompt", named=True),
+        render=Way("/tokenize", "messages", "tokens", named=True),
     ),
     "llama.cpp": Manner(
         {**_LLAMA, "typical_p": "typical_p"}, _ANY_NUMBER, True, least_logprobs=1, native=True,
         tokenize=Way("/tokenize", "content", "tokens", "add_special"),
         detokenize=Way("/detokenize", "tokens", "content"),
+        render=Way("/apply-template", "messages", "prompt"),
     ),
     "llama-cpp-python": Manner(
         _LLAMA, _ANY_NUMBER, None,

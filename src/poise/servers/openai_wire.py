@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from poise.records import Message
 from poise.servers.address import Address
 from poise.servers.answers import Reader, ids_of
 from poise.servers.calls import About, Answer, Call, Fault, Kind
@@ -53,7 +54,9 @@ class OpenAIWire:
 
     def _speak_as(self, kind: Kind, beside: bool = False) -> None:
         manner = MANNERS[kind]
-        self._manner: Manner = manner if beside else manner._replace(native=False, tokenize=None, detokenize=None)
+        self._manner: Manner = (
+            manner if beside else manner._replace(native=False, tokenize=None, detokenize=None, render=None)
+        )
         self.names: Mapping[str, str] = self._manner.names
         self.most_logprobs: int = self._manner.most_logprobs
 
@@ -109,6 +112,23 @@ class OpenAIWire:
             start = ids_of(await self._told(how.path, how.body(self.model, "", True), how.answer))
             ids = ids[len(start) :] if ids[: len(start)] == start else ids
         return ids
+
+    async def render(self, messages: Sequence[Message], thinking: bool | None = None) -> tuple[int, ...] | None:
+        """Token ids of messages as the template writes them; None where there is no template, or no way to tell."""
+        how = self._manner.render
+        if how is None:
+            return None
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        asked = {"chat_template_kwargs": {"enable_thinking": thinking}} if thinking is not None else {}
+        try:
+            found = await self._told(how.path, {**how.body(self.model, turns), **asked}, how.answer)
+        except Fault as fault:
+            if fault.kind == "rejected":
+                return None
+            raise
+        if isinstance(found, str):
+            return await self.tokenize(found, special=True)
+        return None if found is None else ids_of(found)
 
     async def detokenize(self, ids: tuple[int, ...]) -> str | None:
         """Text of token ids; None where the server has no way to tell."""
