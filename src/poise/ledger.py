@@ -49,6 +49,9 @@ class SweepSummary(NamedTuple):
         rows: forward passes of one row, prompts not counted.
         tokens: tokens of the completions drawn.
         seconds: wall time.
+        requests: exchanges with a server, second and later tries counted; 0 where there is none.
+        retries: of these, second and later tries.
+        prompt_tokens: tokens of prompts that a server counted; 0 where there is none.
     """
 
     drawn: int
@@ -56,6 +59,9 @@ class SweepSummary(NamedTuple):
     rows: int
     tokens: int
     seconds: float
+    requests: int = 0
+    retries: int = 0
+    prompt_tokens: int = 0
 
     @property
     def shared(self) -> float | None:
@@ -394,6 +400,6 @@ def _completion(place: Place, params: SamplingParams, row: Row) -> Completion:
     )
     ids = codec.unpack_ids(token_ids)
     chances = () if logprobs is None else codec.unpack_floats(logprobs)
-    if logprobs is not None and len(chances) != len(ids):
+    if chances and ids and len(chances) != len(ids):  # a server may give one of them, or neither
         raise ValueError(f"{len(ids)} tokens have {len(chances)} log-probabilities")
     return Completion(request, text, ids, chances, reason, thinking)

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from poise.errors import UsageError
@@ -72,7 +72,7 @@ class Pool:
         self._ends_at: float | None = None
         self._nudge: Callable[[], None] = lambda: None
 
-    async def answers(self, calls: Iterable[tuple[Key, Call]]) -> AsyncIterator[tuple[Key, Answer | Fault]]:
+    async def answers(self, calls: Iterable[tuple[Key, Call]]) -> AsyncGenerator[tuple[Key, Answer | Fault], None]:
         """Ask everything.
 
         Args:
