@@ -55,7 +55,11 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = _Parser("python -m poise.fakeserver", description="A server that speaks as others do, and lies if told to.")
+    made = _Parser(
+        "python -m poise.fakeserver",
+        description="A server that speaks as others do, and lies if told to.",
+        allow_abbrev=False,
+    )
     for name, (kind, default, told) in OPTIONS.items():
         shown = f" Default {default}." if default != "" else ""
         made.add_argument(f"--{name}", type=kind, default=default, help=told + shown, metavar=kind.__name__.upper())

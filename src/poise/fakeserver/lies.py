@@ -127,12 +127,20 @@ def read_lie(spec: str) -> Lie:
         if head == f"{about}={how.strip()}" and len(wanted) == len(values):
             other, numbers = _values(spec, name, wanted, values)
             return Lie(name, subject if about == PARAM else "", other, numbers)
-    known = [name.replace(PARAM, subject) if about == PARAM else name for name in LIES]
-    near = difflib.get_close_matches(spec, known, n=1, cutoff=0.5)
     raise UsageError(
         "A lie is written SUBJECT=HOW, as `python -m poise.fakeserver --list` shows them", repr(spec),
-        f"Did you mean {near[0]}?" if near else "For example --lie top_k=ignored",
+        _nearest(spec, subject),
     )  # fmt: skip
+
+
+def _nearest(spec: str, subject: str) -> str:
+    subjects = [*PARAMETERS, *dict.fromkeys(name.partition("=")[0] for name in LIES if not name.startswith(PARAM))]
+    if subject not in subjects:
+        near = difflib.get_close_matches(subject, subjects, n=1)
+        return f"Did you mean {near[0]}={spec.partition('=')[2] or 'ignored'}?" if near else "For example seed=ignored"
+    about = PARAM if subject in PARAMETERS else subject
+    known = [name.replace(PARAM, subject, 1) for name in LIES if name.startswith(f"{about}=")]
+    return f"Of {subject} there is {', '.join(known)}"
 
 
 def _values(spec: str, name: str, wanted: list[str], values: list[str]) -> tuple[str, tuple[float, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from poise.fakeserver.refusals import Refused, unsupported, wrong_type
+from poise.fakeserver.refusals import Refused, chat_only, unsupported, wrong_type
 from poise.fakeserver.styles import Style
 from poise.records import Message
 from poise.servers.calls import Call
@@ -156,8 +156,7 @@ def read_text(data: object, style: Style) -> list[Asked]:
     """A request of ``/v1/completions``, one call for each prompt. Raises Refused."""
     body = Body(data, style)
     if not style.has_text:
-        told = "This is a chat model and not supported in the v1/completions endpoint. "
-        raise Refused(404, told + "Did you mean to use v1/chat/completions?", "model", "", "absent")
+        raise chat_only()
     count = body.whole("n_probs", "logprobs") if style.kind == "llama.cpp" else body.whole("logprobs")
     shared = _shared(body, None if style.kind == "llama.cpp" and count == 0 else count)
     made = [Call(text=p, **shared) if isinstance(p, str) else Call(ids=p, **shared) for p in body.prompts()]

@@ -155,6 +155,12 @@ def no_model(style: Style, name: str) -> Refused:
     return Refused(404, told, "" if style.kind == "openai" else "model", "model_not_found", "absent")
 
 
+def chat_only() -> Refused:
+    """A text to continue, where the model answers chats alone."""
+    told = "This is a chat model and not supported in the v1/completions endpoint. "
+    return Refused(404, told + "Did you mean to use v1/chat/completions?", "model", "", "absent")
+
+
 def wrong_key(style: Style, key: str, echoed: bool) -> Refused:
     """A key that is missing or another one.
 

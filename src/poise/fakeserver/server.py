@@ -14,7 +14,7 @@ from poise.fakeserver.asking import InForce, read_fields, whole_number
 from poise.fakeserver.drawing import Drawer, Drawn, Wanted
 from poise.fakeserver.language import Language, make_language
 from poise.fakeserver.lies import HONEST, Lies
-from poise.fakeserver.refusals import Refused, too_long, unknown_field, wrong_type
+from poise.fakeserver.refusals import Refused, chat_only, too_long, unknown_field, wrong_type
 from poise.fakeserver.styles import Style
 from poise.servers.calls import Call, Position
 
@@ -116,6 +116,8 @@ class FakeServer:
 
     def prompt_of(self, call: Call) -> tuple[int, ...]:
         """Token ids of a call's prompt. Raises Refused."""
+        if not call.messages and not self.style.has_text:
+            raise chat_only()
         if call.ids is not None:
             if not self.style.takes_ids or self.lies.find("ids=refused"):
                 raise wrong_type(self.style, "prompt", "string", list(call.ids))

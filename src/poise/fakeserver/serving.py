@@ -34,9 +34,10 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen(2048)
     except (OSError, OverflowError) as error:
         bound.close()
-        told = getattr(error, "strerror", None) or str(error)
+        told = (getattr(error, "strerror", None) or str(error)).rstrip(".")
         raise UsageError(
             "A server needs a free port of this machine", f"{host}:{port}: {told}", "--port 0 takes any that is free"
         ) from None

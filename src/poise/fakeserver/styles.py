@@ -142,7 +142,7 @@ STYLES: Mapping[str, Style] = {
         _VLLM, name="vllm-thinking", thinks="asked", defaults={"temperature": 0.6, "top_k": 20, "top_p": 0.95},
     ),
     "llama.cpp": Style(
-        name="llama.cpp", kind="llama.cpp", version="b10488",
+        name="llama.cpp", kind="llama.cpp", version="b10488-0c1e57098",
         names=_LLAMA, ranges=_LLAMA_RANGES,
         defaults={"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05},
         order=_LAST, most_logprobs=1000, exact_k=True,
