@@ -26,18 +26,19 @@ class LoopThread:
     """Runs coroutines in one event loop, in a thread that ends with the process.
 
     Args:
-        last: what the loop does last, when it is told to stop: hang up.
+        last: what the loop does last, when it is told to stop: hang up; None for nothing.
     """
 
-    def __init__(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, last: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
         self._loop, self._last = asyncio.new_event_loop(), last
         self._thread = threading.Thread(target=self._serve, name="poise-server", daemon=True)
         self._thread.start()
 
     def _serve(self) -> None:
         self._loop.run_forever()
-        with suppress(Exception):  # nobody is left to hear of it
-            self._loop.run_until_complete(self._last())
+        if self._last is not None:
+            with suppress(Exception):  # nobody is left to hear of it
+                self._loop.run_until_complete(self._last())
         self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
