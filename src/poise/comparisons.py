@@ -19,6 +19,7 @@ from poise.measurements import (
     choose_metrics,
     left_out,
 )
+from poise.metrics.limits import check_matters
 from poise.metrics.metric import CompletionMetric, Metric
 from poise.metrics.pairing import Pairs, pair, weighted
 from poise.metrics.readings import Readings, read_values
@@ -253,6 +254,8 @@ def _matters(study: Study, use_case: str, metrics: Sequence[Metric], said: float
         raise UsageError(
             "A difference that matters is in one unit", f"metrics in {', '.join(units)}", "Name one metric with it"
         )
+    for metric in metrics:
+        check_matters(metric, float(said))
     return {m.name: float(said) for m in metrics}
 
 
@@ -291,7 +294,7 @@ def _with_power(draft: Comparison, pairs: Pairs, units: Units | None, matters: f
     if matters is None or units is None:
         return replace(draft, matters=matters)
     apart = [y - x for x, y in zip(units.strata(pairs.a), units.strata(pairs.b), strict=True)]
-    return replace(draft, matters=matters, power=power(apart, matters))
+    return replace(draft, matters=matters, power=power(apart, matters, Interval(draft.low, draft.high)))
 
 
 def _draft(readings: Readings, metric: Metric, pairs: Pairs, a: Trial, b: Trial) -> tuple[Comparison, Units | None]:
@@ -320,7 +323,7 @@ def _draft(readings: Readings, metric: Metric, pairs: Pairs, a: Trial, b: Trial)
     behind = len(pairs.a) if units.scope == "use_case" else effective_units(of_a)
     sure = [g and (units.scope == "prompt" or by_definition(metric)) for g in greedy]
     found = _interval(of_a, of_b, bounds_of(metric, readings, behind), sure)
-    least = smallest_detectable(apart)
+    least = smallest_detectable(apart, found)
     return replace(measured, low=found.low, high=found.high, note=found.note, smallest_detectable=least), units
 
 

@@ -203,11 +203,12 @@ def difference_interval(a: Strata, b: Strata, bounds: Bounds = UNBOUNDED, level:
     return _clipped(Interval(mean_b - mean_a - down, mean_b - mean_a + up), width)
 
 
-def smallest_detectable(differences: Strata) -> float | None:
+def smallest_detectable(differences: Strata, found: Interval | None = None) -> float | None:
     """The true difference that one test at 5 %, two-sided, would find 4 times in 5, at the spread seen.
 
     Args:
         differences: paired differences, one array per stratum, at least two in each.
+        found: the interval that has to exclude 0; where it reaches further than the t interval, so must a difference.
 
     Returns:
         It, in the values' unit; None where nothing varied.
@@ -215,15 +216,16 @@ def smallest_detectable(differences: Strata) -> float | None:
     _, variance, freedom = spread(differences)
     if _still(differences):
         return None
-    return float((t_quantile(1 - _TAIL, freedom) + t_quantile(POWER, freedom)) * variance**0.5)
+    return float((_reach(differences, found) + t_quantile(POWER, freedom)) * variance**0.5)
 
 
-def power(differences: Strata, matters: float) -> float | None:
+def power(differences: Strata, matters: float, found: Interval | None = None) -> float | None:
     """How often one test at 5 %, two-sided, would find a true difference of this size, at the spread seen.
 
     Args:
         differences: paired differences, one array per stratum, at least two in each.
         matters: the difference, in the values' unit, above 0.
+        found: see `smallest_detectable`.
 
     Returns:
         A share, from the noncentral t distribution; None where nothing varied.
@@ -237,8 +239,18 @@ def power(differences: Strata, matters: float) -> float | None:
     _, variance, freedom = spread(differences)
     if _still(differences):
         return None
-    reach, away = t_quantile(1 - _TAIL, freedom), min(matters / variance**0.5, 30.0)  # beyond, nctdtr has no digits
-    return float(2 - nctdtr(freedom, away, reach) - nctdtr(freedom, -away, reach))  # both sides
+    away = min(matters / variance**0.5, 30.0)  # beyond, nctdtr has no digits
+    reach = _reach(differences, found)
+    return float(1 - nctdtr(freedom, away, reach) + 1 - nctdtr(freedom, -away, reach))  # both sides
+
+
+def _reach(differences: Strata, found: Interval | None) -> float:
+    """How many standard errors an interval reaches: a quantile of t, or further to its longer side."""
+    mean, variance, freedom = spread(differences)
+    reach = t_quantile(1 - _TAIL, freedom)
+    if found is None or found.low is None or found.high is None:
+        return reach
+    return max(reach, max(mean - found.low, found.high - mean) / variance**0.5)
 
 
 def variance_ratio(a: Strata, b: Strata) -> float | None:
