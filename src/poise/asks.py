@@ -131,18 +131,11 @@ def check_settings(engine: Engine, settings: SamplingParams | Iterable[SamplingP
     Raises:
         ParameterError: no settings, too many, or a parameter that the engine does not honour.
     """
-    if not isinstance(settings, SamplingParams | Iterable):
-        raise ParameterError("Settings are SamplingParams", repr(settings), "poise.grid(temperature=[0.3]) makes them")
-    given = [settings] if isinstance(settings, SamplingParams) else list(itertools.islice(settings, MAX_SETTINGS + 1))
+    given = several(settings)
     if len(given) > MAX_SETTINGS:
         raise ParameterError(
             f"A sweep has at most {MAX_SETTINGS:,} settings", f"more than {MAX_SETTINGS:,}", "Take fewer values"
         )
-    for params in given:
-        if not isinstance(params, SamplingParams):
-            raise ParameterError(
-                "Settings are SamplingParams", repr(params), "poise.grid(temperature=[0.3]) makes them"
-            )
     given = [_in_its_dialect(engine, params) for params in given]
     names: dict[SamplingParams, list[str]] = {params.normalised(): [] for params in given}
     for name, params in engine.baselines.items() if baselines else ():
@@ -156,6 +149,28 @@ def check_settings(engine: Engine, settings: SamplingParams | Iterable[SamplingP
                 f"{engine.name} honours {', '.join(sorted(engine.supports))}", ", ".join(refused), "Leave it out"
             )
     return [Trial(params, tuple(called)) for params, called in names.items()]
+
+
+def several(settings: SamplingParams | Iterable[SamplingParams]) -> list[SamplingParams]:
+    """One setting or several as a list.
+
+    Args:
+        settings: as a user gave them.
+
+    Returns:
+        Them, in order; one more than may be swept where there are too many.
+
+    Raises:
+        ParameterError: neither a setting nor several.
+    """
+    step = "poise.grid(temperature=[0.3]) makes them"
+    if not isinstance(settings, SamplingParams | Iterable):
+        raise ParameterError("Settings are SamplingParams", repr(settings), step)
+    given = [settings] if isinstance(settings, SamplingParams) else list(itertools.islice(settings, MAX_SETTINGS + 1))
+    for params in given:
+        if not isinstance(params, SamplingParams):
+            raise ParameterError("Settings are SamplingParams", repr(params), step)
+    return given
 
 
 def _in_its_dialect(engine: Engine, params: SamplingParams) -> SamplingParams:

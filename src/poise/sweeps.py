@@ -13,11 +13,13 @@ from typing import NamedTuple, Protocol, Unpack
 from poise import asks
 from poise.asks import Ask, DrawOptions, Given, Options
 from poise.codec import RequestKeys
+from poise.costs import expected_cost
 from poise.database import is_blank
-from poise.errors import EngineError, UsageError
+from poise.errors import EngineError, StudyError, UsageError
 from poise.goals import Goal
 from poise.ledger import SweepSummary
 from poise.metrics import find_metrics
+from poise.metrics.limits import check_limits
 from poise.metrics.needs import check_needs
 from poise.params import SamplingParams
 from poise.records import Completion, Prompt, Request, Trial
@@ -25,6 +27,7 @@ from poise.references import check_references, score_references
 from poise.servers.honours import Probe
 from poise.sessions import Engine, Tally
 from poise.study import Study
+from poise.trials import find_trial
 from poise.usecases import UseCase
 
 _SHOWN = 8  # settings that a plan spells out
@@ -212,6 +215,7 @@ def sweep(
         EngineError: the model failed.
         StoreError: the study cannot be written.
     """
+    settings = asks.several(settings)
     ready = _prepare(engine, prompts, settings, baselines, draw)
     held = study if isinstance(study, Study) else Study.open(study or asks.default_study(engine, ready.asks))
     try:
@@ -251,7 +255,9 @@ def _draw(engine: Engine, study: Study, ready: _Prepared, progress: Progress | N
     if done < len(waiting):
         raise EngineError("An engine answers every request", f"{done:,} of {len(waiting):,}", "Run it again to resume")
     seconds = time.perf_counter() - start
-    study.log_sweep(SweepSummary(done, len(ready.requests) - done, tally.rows, tokens, seconds))
+    asked = (tally.requests, tally.retries, tally.prompt_tokens) if tally.requests else (0, 0, 0)
+    tokens = tally.tokens if tally.requests else tokens  # a server counts them where it does not name them
+    study.log_sweep(SweepSummary(done, len(ready.requests) - done, tally.rows, tokens, seconds, *asked))
 
 
 def _completions(engine: Engine, requests: list[Request], tally: Tally) -> Generator[Completion, None, None]:
@@ -264,12 +270,28 @@ def _look(engine: Engine, ready: _Prepared, study: Study | Path) -> tuple[list[R
     """What is missing, how fast it went before, and what changed since."""
     if isinstance(study, Path):
         if is_blank(study):
-            return ready.requests, None, []
+            return ready.requests, None, _without_baseline(ready, None)
         with Study.open(study, read_only=True) as held:
             return _look(engine, ready, held)
     changes = study.check(engine.fingerprint)
     waiting = study.missing(ready.requests) if study.use_cases() else ready.requests
-    return waiting, None if changes else study.seen_rate, changes
+    return waiting, None if changes else study.seen_rate, [*changes, *_without_baseline(ready, study)]
+
+
+def _without_baseline(ready: _Prepared, study: Study | None) -> list[str]:
+    """Use cases whose goal names a baseline that neither this sweep nor the study holds."""
+    notes = []
+    for use_case, goal in ready.goals.items():
+        if goal is None:
+            continue
+        held = study.trials(use_case) if study is not None and use_case in study.use_cases() else ()
+        try:
+            find_trial([*ready.trials, *held], goal.baseline)
+        except StudyError:
+            notes.append(
+                f"{use_case}: its goal's baseline, {goal.baseline}, is not among the settings: `poise decide` needs it"
+            )
+    return notes
 
 
 def _check_engine(engine: Engine) -> None:
@@ -292,7 +314,7 @@ def _planned(
         prompt_tokens=sum(len(ids) for ids in {ask.prompt_ids for ask in ready.asks}),
         max_new_tokens=sum(r.max_tokens for r in waiting),
         rate=rate,
-        notes=(*ready.notes, *changes),
+        notes=(*ready.notes, *changes, *expected_cost(engine, waiting)),
     )
 
 
@@ -327,6 +349,7 @@ def _prepare(
     for case in cases:
         if case.goal is not None:
             check_needs(find_metrics(case.goal.metrics), case.name, case.prompts)
+            check_limits(case.goal)
             if case.goal.needs_reference:
                 check_references(engine, case)
     goals = {case.name: case.goal for case in cases}

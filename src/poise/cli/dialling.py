@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 import poise
-from poise.cli.drawing import Files, MaybePrompt, Model, load, options_of
+from poise.cli.drawing import Files, MaybePrompt, Model, options_of
 from poise.cli.flags import (
     Drawing,
     Subject,
@@ -23,6 +23,7 @@ from poise.cli.flags import (
     with_range_flags,
 )
 from poise.cli.grammar import RANGES
+from poise.cli.loading import load
 from poise.cli.progress import ShareMeter
 from poise.cli.schemas import Dialled, DialPlanRecord, DialRecord, PieceRecord
 from poise.cli.terminal import clip, counted, one_line, quoted, show, show_heading, show_json, stretch, tell, wrapped
@@ -87,7 +88,7 @@ def dial(
     params = _fixed(asked)
     _check_given(prompt, files, page, asked.study)
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
-    engine, options = load(model, asked), _options(asked, prompt is not None, page is not None)
+    engine, options = load(model, asked, dials=True), _options(asked, prompt is not None, page is not None)
     options["max_rows"], options["resolution"], options["max_texts"] = max_rows, resolution, max_texts
     plan = poise.plan_dial(engine, prompts, parameter, low, high, params=params, study=asked.study, **options)
     _check_page(page, plan.study)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -23,10 +22,12 @@ from poise.cli.flags import (
     law_of,
     with_drawing_flags,
 )
+from poise.cli.loading import load
 from poise.cli.progress import Meter
 from poise.cli.racing import sweep_in_rounds
 from poise.cli.schemas import Generated, PlanRecord, Swept, TrialRecord
 from poise.cli.terminal import clip, counted, quoted, show, show_heading, show_json, tell, wrapped
+from poise.costs import actual_cost
 from poise.errors import ParameterError, UsageError
 from poise.params import SamplingParams
 from poise.records import Completion, params_record
@@ -42,7 +43,9 @@ CASE_DRAWS = 4  # of 8 prompts and more: more prompts say more than more draws
 _SNIPPET = 200  # characters of a text that a sweep shows
 _SHOWN = 8  # settings that a sweep shows a text of
 
-Model = Annotated[str, typer.Argument(help="smollm2, hf:NAME_OR_DIR, gguf:FILE or fake; see `poise list models`.")]
+Model = Annotated[
+    str, typer.Argument(help="smollm2, hf:NAME_OR_DIR, gguf:FILE, http://HOST/v1, …; see `poise list models`.")
+]
 OnePrompt = Annotated[str, typer.Argument(help="What to continue or answer.")]
 MaybePrompt = Annotated[str | None, typer.Argument(help="What to continue or answer; or use -f.")]
 Files = Annotated[
@@ -123,7 +126,7 @@ def sweep(
         if asked.as_json:
             show_json(swept_record(study, plan))
             return
-        show_result(study, plan)
+        show_result(study, plan, engine)
     naming = "" if asked.study is None else f" --study {quoted(asked.study)}"
     show(f"\nNext: poise measure{naming}")
 
@@ -138,13 +141,6 @@ def _check_subject(prompt: str | None, files: list[str], until_decided: bool, al
     if allow and not until_decided:
         raise UsageError("--allow-callable goes with --until-decided", "it alone", "A plain sweep runs no check")
     allow_named(allow)
-
-
-def load(model: str, asked: Drawing) -> Engine:
-    """The engine, with a word to whoever watches: a first fetch takes a while."""
-    if sys.stderr.isatty():
-        tell(f"Loading {model} …")
-    return poise.load(model, dtype=asked.dtype, device=asked.device, trust_remote_code=asked.trust_remote_code)
 
 
 def options_of(asked: Drawing, draws: int) -> DrawOptions:
@@ -220,13 +216,16 @@ def drawn(
         yield study
 
 
-def show_result(study: Study, plan: Plan) -> None:
+def show_result(study: Study, plan: Plan, engine: Engine) -> None:
     """What was drawn and what it cost, and the first text of each setting."""
     summary = study.last_sweep
     if summary is not None:
         steps = counted(summary.tokens, "step")
-        saved = "" if summary.shared is None else f"; sharing saved {summary.shared:.0%} of {steps}"
+        shared = None if summary.requests else summary.shared
+        saved = "" if shared is None else f"; sharing saved {shared:.0%} of {steps}"
         show(f"{counted(summary.drawn, 'text')} drawn, {summary.reused:,} reused{saved}\nkept in {study.path}")
+        if cost := actual_cost(summary, engine):
+            show(cost)
     if plan.trials:
         show(f"\n{clip(plan.prompts[0].shown, _SNIPPET)}")
     for trial in plan.trials[:_SHOWN]:
@@ -249,7 +248,10 @@ def swept_record(study: Study, plan: Plan) -> Swept:
         for case in plan.use_cases
         for t in plan.trials
     ]
-    return Swept(study=str(study.path), trials=trials, drawn=summary.drawn, reused=summary.reused, rows=summary.rows)
+    return Swept(
+        study=str(study.path), trials=trials, drawn=summary.drawn, reused=summary.reused, rows=summary.rows,
+        requests=summary.requests, retries=summary.retries, prompt_tokens=summary.prompt_tokens, tokens=summary.tokens,
+    )  # fmt: skip
 
 
 def plan_record(plan: Plan, kept: bool = True) -> PlanRecord:

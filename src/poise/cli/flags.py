@@ -20,6 +20,7 @@ LAW = "Decoding parameters: a fixes, a,b,c sweeps, a..b:step is a grid, off leav
 LAW_OF_DIAL = "Decoding parameters: a..b moves one (--top-k also 1..off), a fixes, off leaves it out"
 DRAW = "Drawing"
 MODEL = "Model"
+SERVER = "Servers: http(s)://HOST/v1[#MODEL], ollama:NAME"
 OUTPUT = "Output"
 AllowFlag = Annotated[
     list[str],
@@ -50,6 +51,18 @@ _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
     ("device", str, "auto", ("--device",), MODEL, "auto, cpu, cuda, cuda:1 or mps."),
     ("trust_remote_code", bool, False, ("--trust-remote-code",), MODEL,
      "Run Python code that ships with the model. Only for code you have read."),
+    ("thinking", str | None, None, ("--thinking",), MODEL,
+     "on or off: whether a model that can think before it answers is asked to. Default: left to the model."),
+    ("draws_by", str | None, None, ("--draws-by",), SERVER,
+     "server, or poise: one token a request, drawn here, so that dials work. Default: server; for dials poise."),
+    ("concurrency", int | None, None, ("--concurrency",), SERVER, "Requests under way at once. Default: found out."),
+    ("rate", float | None, None, ("--rate",), SERVER, "Requests a second at most. Default: no limit."),
+    ("timeout", float | None, None, ("--timeout",), SERVER, "Seconds that one whole answer may take. Default: 120."),
+    ("key_env", str | None, None, ("--key-env",), SERVER,
+     "The environment variable that holds the key. Default: OPENAI_API_KEY, over https or to this machine only."),
+    ("anyway", bool, False, ("--anyway",), SERVER, "Send parameters that the probe found to have no effect."),
+    ("price_in", float | None, None, ("--price-in",), SERVER, "Money per million tokens of prompts, to show the cost."),
+    ("price_out", float | None, None, ("--price-out",), SERVER, "Money per million tokens of texts, to show the cost."),
     ("dry_run", bool, False, ("--dry-run",), OUTPUT, "Show the plan and its cost; draw nothing."),
     ("as_json", bool, False, ("--json",), OUTPUT, "Print JSON and nothing else to stdout; see docs/json.md."),
 )  # fmt: skip
@@ -85,6 +98,15 @@ class Drawing:
     dtype: str
     device: str
     trust_remote_code: bool
+    thinking: str | None
+    draws_by: str | None
+    concurrency: int | None
+    rate: float | None
+    timeout: float | None
+    key_env: str | None
+    anyway: bool
+    price_in: float | None
+    price_out: float | None
     dry_run: bool
     as_json: bool
 
@@ -236,11 +258,13 @@ def _flags(ranged: bool) -> list[tuple[str, Any, Any]]:
     made.append(("pairs", Annotated[list[str], pairs], []))
     for name, kind, default, declared, panel, meaning in _DRAWING:
         shown = default not in (None, False, [])
-        whole = kind in (int, int | None)
+        parser = whole_number(declared[0]) if kind in (int, int | None) else None
+        if kind == float | None:
+            parser = any_number(declared[0], "2.5")
         option = typer.Option(
             *declared, help=_OF_DIAL.get(name, meaning) if ranged else meaning,
             rich_help_panel=law if panel == LAW else panel, show_default=shown,
-            parser=whole_number(declared[0]) if whole else None, metavar="N" if whole else None,
+            parser=parser, metavar="N" if parser else None,
         )  # fmt: skip
         made.append((name, Annotated[kind, option], default))
     return made
@@ -286,6 +310,11 @@ def _collect(given: dict[str, Any], ranged: bool) -> Drawing:
             raise UsageError("A system message needs the model's chat template", "--system with --text", "Drop one")
         given["chat"] = True
     checked_study(given["study"])
+    for name, choices in (("thinking", ("on", "off")), ("draws_by", ("poise", "server"))):
+        if given[name] not in (None, *choices):
+            raise UsageError(
+                f"{flag(name)} is {' or '.join(choices)}", repr(given[name]), "Leave it out for the default"
+            )
     return Drawing(values=values, ranges=ranges, written=said, **given)
 
 

@@ -146,6 +146,10 @@ class Swept(Record):
     drawn: int = Field(description="completions drawn now")
     reused: int = Field(description="completions that the study held already")
     rows: int = Field(description="forward passes of one row, prompts not counted")
+    requests: int = Field(default=0, description="asked of a server now; 0 where there is none")
+    retries: int = Field(default=0, description="of these, second and later tries")
+    prompt_tokens: int = Field(default=0, description="of prompts, as a server counted them")
+    tokens: int = Field(default=0, description="of the completions drawn now")
 
 
 class MeasurementRecord(Record):

@@ -43,7 +43,7 @@ class Codec(Protocol):
         ...
 
     def render(self, messages: Sequence[Message], thinking: bool | None = None) -> str:
-        """Messages through the chat template, up to where the model answers; its switch for thinking on, off or left."""
+        """Messages through the chat template, up to where the model answers; `thinking` sets its switch."""
         ...
 
     def decode(self, ids: Sequence[int], special: bool = False) -> str:

@@ -1,0 +1,46 @@
+"""A model or a server made ready, as the drawing flags ask."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import poise
+from poise.cli.flags import Drawing, flag
+from poise.cli.terminal import tell
+from poise.errors import UsageError
+
+if TYPE_CHECKING:
+    from poise.sessions import Engine
+
+_OF_SERVERS = ("draws_by", "concurrency", "rate", "timeout", "key_env", "anyway", "price_in", "price_out")
+_WIRED = ("http:", "https:", "ollama:")
+
+
+def load(model: str, asked: Drawing, *, dials: bool = False) -> Engine:
+    """The engine, with a word to whoever watches: a first fetch, or a first probe, takes a while.
+
+    Args:
+        model: as the user wrote it.
+        asked: the flags.
+        dials: whether it will be dialled, for which poise has to draw.
+
+    Returns:
+        The engine.
+
+    Raises:
+        UsageError: flags for servers with a model that poise loads itself.
+    """
+    if sys.stderr.isatty():
+        tell(f"Loading {model} …")
+    options: dict[str, Any] = {"dtype": asked.dtype, "device": asked.device}
+    thinking = None if asked.thinking is None else asked.thinking == "on"
+    given = {name: value for name in _OF_SERVERS if (value := getattr(asked, name)) not in (None, False)}
+    if not model.startswith(_WIRED):
+        if given:
+            raise UsageError(f"{flag(next(iter(given)))} is for servers", f"it for {model}", "Leave it out")
+        return poise.load(model, trust_remote_code=asked.trust_remote_code, thinking=thinking, **options)
+    if asked.trust_remote_code:
+        raise UsageError("--trust-remote-code is for models that poise loads", f"it for {model}", "Leave it out")
+    draws_by = given.pop("draws_by", "poise" if dials else None)
+    return poise.load(model, thinking=thinking, draws_by=draws_by, server=poise.ServerOptions(**given), **options)
