@@ -82,10 +82,15 @@ class Desk:
         sent = {n: v for n, v in {**self.plain, **params}.items() if n not in leave_out and self.can(n)}
         return {self.wire.names[n]: int(v) if PARAMETERS[n].kind == "int" else v for n, v in sent.items()}
 
+    @property
+    def turn(self) -> int:
+        """A number that goes up with every use: whatever is chosen by it takes turns."""
+        self._asked += 1
+        return self._asked
+
     def opening(self) -> str:
         """An opening that was not used for a while."""
-        self._asked += 1
-        return self._openings[self._asked % len(self._openings)]
+        return self._openings[self.turn % len(self._openings)]
 
     def call(self, text: str, fields: Mapping[str, Any], tokens: int, **more: Any) -> Call:
         """A request that continues a text."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from poise.probes.draws import Column, Draws
+from poise.probes.draws import Column, Draws, Rows
 from poise.probes.shapes import Prediction, Shape, predict
 
 ALPHA = 1e-4  # how often a value that is honoured is judged not to be, at most
@@ -21,7 +21,6 @@ AGAINST, FOR = float(-np.log(ALPHA)), float(-np.log(BETA))  # nats
 CLIP = float(np.log(1000))  # nats that one token may count: no lone oddity decides
 RIVALRY = float(np.log(10))  # nats that another reading may be ahead of the one that is accepted
 _FIXED = 0.02  # bounds of a probability closer than this fix it
-_GUESSED = 0.7  # bounds further apart than this are no ground for a guess
 
 
 class Rival(NamedTuple):
@@ -32,12 +31,14 @@ class Rival(NamedTuple):
         laws: any of these; which is not known.
         ignored: whether the value would change nothing.
         value: of the parameter, as it would act; None where it is none of its values.
+        close: whether it is easily taken for the value itself, or for nothing.
     """
 
     said: str
     laws: tuple[Shape, ...]
     ignored: bool = False
     value: float | None = None
+    close: bool = False
 
 
 class Book:
@@ -68,7 +69,9 @@ class Book:
         Returns:
             Nats; above ln(1/α) with a probability of at most α if `behind` is the truth.
         """
-        each = [self._sum(np.min([factors(self.draws, self.said(a), self.said(b)) for b in behind], axis=0)) for a in ahead]
+        each = [
+            self._sum(np.min([factors(self.draws, self.said(a), self.said(b)) for b in behind], axis=0)) for a in ahead
+        ]
         return log_mean(each)
 
     def _sum(self, found: Column) -> float:
@@ -91,18 +94,34 @@ def factors(draws: Draws, a: Prediction, b: Prediction) -> Column:
         Nats, between -CLIP and CLIP.
     """
     inside = (draws.drawn >= 0) & (draws.drawn < draws.width)
+    listed, other = _ratios(a, b)
     at = np.where(inside, draws.drawn, 0)[:, None]
+    found = np.where(inside, np.take_along_axis(listed, at, axis=1)[:, 0], other)
+    return np.where(a.sure & b.sure & draws.telling, found, 0.0)
+
+
+def expected(a: Prediction, b: Prediction) -> Column:
+    """Nats that a token drawn by A gives for A over B, (P,); 0 where it cannot be told."""
+    listed, other = _ratios(a, b)
+    rest = np.clip(a.rest(b), 0.0, 1.0)
+    mass = np.exp(a.logp) * (1 - rest)[:, None]
+    found = np.where(mass > 0, mass * listed, 0.0).sum(axis=1) + rest * other
+    return np.where(a.sure & b.sure, found, 0.0)
+
+
+def _ratios(a: Prediction, b: Prediction) -> tuple[Rows, Column]:
+    """ln of p_A / p_B of each listed token, (P, N), and of every other, (P,)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        among = np.take_along_axis(a.logp, at, axis=1)[:, 0] - np.take_along_axis(b.logp, at, axis=1)[:, 0]
+        among = a.logp - b.logp
         among = np.where(np.isnan(among), 0.0, among)
-        cut, fixed = a.high < 1e-9, (b.high - b.low < _FIXED) & (a.high - a.low < _GUESSED)
-        rest = np.clip(a.rest, 1e-3, 0.95)
-        listed = np.where(fixed, among + np.log1p(-rest) - np.log1p(-b.low), among)
-        listed = np.where(cut, among - np.log1p(-np.minimum(b.low, 0.999)), listed)
+        cut, apart = a.high < 1e-9, (a.low > b.high) | (a.high < b.low) | (a.high - a.low < _FIXED)
+        fixed = (b.high - b.low < _FIXED) & apart
+        rest = np.clip(a.rest(b), 1e-3, 0.999)
+        shift = np.where(fixed, np.log1p(-rest) - np.log1p(-np.minimum(b.low, 0.999)), 0.0)
+        shift = np.where(cut, -np.log1p(-np.minimum(b.low, 0.999)), shift)
         other = np.where(fixed, np.log(rest) - np.log(np.maximum(b.high, 1e-30)), 0.0)
         other = np.where(cut, -np.inf, other)
-    found = np.clip(np.where(inside, listed, other), -CLIP, CLIP)
-    return np.where(a.sure & b.sure & draws.telling, found, 0.0)
+    return np.clip(among + shift[:, None], -CLIP, CLIP), np.clip(other, -CLIP, CLIP)
 
 
 def log_mean(values: Sequence[float]) -> float:

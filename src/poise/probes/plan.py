@@ -20,9 +20,9 @@ VALUES: Mapping[str, tuple[float, ...]] = {
     "top_p": (0.3, 0.85),
     "min_p": (0.3, 0.04),
     "typical_p": (0.4, 0.85),
-    "frequency_penalty": (1.6, -0.7),
+    "frequency_penalty": (1.6, -1.5),
     "presence_penalty": (1.8, -1.5),
-    "repetition_penalty": (2.0, 1.3),
+    "repetition_penalty": (2.0,),
 }
 # Values that servers use where they were asked for others, or for none.
 GRIDS: Mapping[str, tuple[float, ...]] = {
@@ -31,7 +31,7 @@ GRIDS: Mapping[str, tuple[float, ...]] = {
     "top_p": (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0),
     "min_p": (0.0, 0.01, 0.02, 0.04, 0.05, 0.1, 0.2, 0.3, 0.5),
     "typical_p": (0.2, 0.4, 0.6, 0.85, 0.95, 1.0),
-    "frequency_penalty": (-2.0, -1.0, -0.7, -0.35, 0.0, 0.3, 0.5, 0.8, 1.0, 1.6, 2.0),
+    "frequency_penalty": (-2.0, -1.5, -1.0, -0.5, 0.0, 0.3, 0.5, 0.8, 1.0, 1.6, 2.0),
     "presence_penalty": (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 1.8, 2.0),
     "repetition_penalty": (1.0, 1.1, 1.2, 1.3, 1.5, 2.0),
 }
@@ -58,9 +58,7 @@ def shape_of(
     """
     counted: dict[str, Scope] = {"repetition_penalty": "prompt and output", **(scopes or {})}
     return tuple(
-        Move(n, params[n], counted.get(n, "output"), window, offset)
-        if n in PENALTIES
-        else Move(n, params[n])
+        Move(n, params[n], counted.get(n, "output"), window, offset) if n in PENALTIES else Move(n, params[n])
         for n in order
         if n in params and params[n] != PARAMETERS[n].neutral and not (n == "top_k" and params[n] <= 0)
     )
@@ -91,7 +89,8 @@ def rivals_of(name: str, value: float, base: Mapping[str, float], order: Sequenc
     for params in _misread(name, value):
         [(wrong, other)] = params.items()
         without = {n: v for n, v in base.items() if n != name}
-        found.append(Rival(f"{wrong} {other:g}", laws_of({**without, **params}, order)))
+        close = value < 0 and {name, wrong} == {"frequency_penalty", "presence_penalty"}
+        found.append(Rival(f"{wrong} {other:g}", laws_of({**without, **params}, order), close=close))
     seen: dict[tuple[Shape, ...], Rival] = {}
     honest = laws_of({**base, name: value}, order)
     for rival in found:

@@ -20,7 +20,6 @@ from poise.probes.draws import Column, Draws, Rows, Scope
 MOST_TOKENS = 2.0**18  # no vocabulary is larger
 _NEAR = 2e-3  # nats, or a share of the mass: closer to a boundary than this is on no side of it
 _TIED = 3e-4  # nats between two tokens that may be tied
-_PLAUSIBLE = 0.1  # where in its bounds the rest is taken to lie, when a guess is needed
 Flags = NDArray[np.bool_]
 
 
@@ -59,10 +58,9 @@ class Prediction(NamedTuple):
     high: Column
     sure: Flags
 
-    @property
-    def rest(self) -> Column:
-        """A guess of the probability that the token is not listed, (P,)."""
-        return np.asarray(self.low + _PLAUSIBLE * (self.high - self.low))
+    def rest(self, other: Prediction) -> Column:
+        """The probability that the token is not listed, as near to the other law's as the bounds allow, (P,)."""
+        return np.clip((other.low + other.high) / 2, self.low, self.high)
 
 
 @dataclass
@@ -119,7 +117,8 @@ def predict(draws: Draws, shape: Shape) -> Prediction:
     for move in shape:
         if move.name in _PENALTIES:
             state.v = state.v + _PENALTIES[move.name](state, move)
-            state.low, state.high = np.zeros_like(tail), np.where(tail > 0, np.inf, 0.0)
+            lowers = move.value > (1 if move.name == "repetition_penalty" else 0)  # else the rest may gain anything
+            state.low, state.high = np.zeros_like(tail), state.high if lowers else np.where(tail > 0, np.inf, 0.0)
         else:
             _CUTS[move.name](state, move.value)
     v = np.where(draws.special, -np.inf, state.v)
@@ -129,7 +128,10 @@ def predict(draws: Draws, shape: Shape) -> Prediction:
         total = np.exp(v - np.where(sure, top, 0.0)[:, None]).sum(axis=1)
         logp = v - (top + np.log(total))[:, None]
         mass = np.exp(np.where(sure, top, 0.0)) * total
-        low, high = state.low / (state.low + mass), np.where(np.isinf(state.high), 1.0, state.high / (state.high + mass))
+        low, high = (
+            state.low / (state.low + mass),
+            np.where(np.isinf(state.high), 1.0, state.high / (state.high + mass)),
+        )
     return Prediction(np.where(sure[:, None], logp, -np.inf), np.nan_to_num(low), np.nan_to_num(high), sure)
 
 
@@ -245,8 +247,9 @@ def _typical_p(state: _State, value: float) -> None:
 def _repetition(state: _State, move: Move) -> Rows:
     seen = state.draws.counts(move.scope, move.window) > 0
     logit = state.v + move.offset
+    logit = np.where(np.isfinite(logit), logit, 0.0)
     after = np.where(logit < 0, logit * move.value, logit / move.value)
-    return np.where(seen & np.isfinite(logit), after - logit, 0.0)
+    return np.where(seen, after - logit, 0.0)
 
 
 def _frequency(state: _State, move: Move) -> Rows:

@@ -13,6 +13,8 @@ from poise.servers.calls import Fault, Likely
 
 TOKENS = 48  # of one text: with the opening, within the shortest window of penalties in use
 TEXTS = 2  # of one round
+PLACES = 240  # drawn tokens after which no more rounds are added
+MOST_ROUNDS = 10  # where texts end early
 Verdict = Literal["as asked", "otherwise", "ignored", "rejected", "unclear"]
 
 
@@ -25,9 +27,10 @@ class Question(NamedTuple):
         sent: other parameters sent with it, by poise's names.
         honest: the laws that it may mean.
         rivals: what a server might do instead; the first is nothing.
-        rounds: of `TEXTS` texts at most.
+        rounds: of `TEXTS` texts at most, unless texts end early.
         tokens: of a text.
         prompts: what is continued, with what is known of its tokens; empty for the usual openings.
+        leave_out: parameters that are not sent at all.
     """
 
     name: str
@@ -38,6 +41,7 @@ class Question(NamedTuple):
     rounds: int = 6
     tokens: int = TOKENS
     prompts: Sequence[tuple[str, Sequence[Likely]]] = ()
+    leave_out: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -50,6 +54,7 @@ class Outcome(NamedTuple):
         nats: evidence for the verdict.
         places: drawn tokens that the verdict rests on.
         told: the server's words where it was refused.
+        settled: whether more draws would add nothing.
     """
 
     question: Question
@@ -58,6 +63,7 @@ class Outcome(NamedTuple):
     nats: float = 0.0
     places: int = 0
     told: str = ""
+    settled: bool = True
 
     @property
     def said(self) -> str:
@@ -70,16 +76,19 @@ class Outcome(NamedTuple):
             return f"{q.value:g} holds ({odds} as if it did nothing)"
         if self.verdict == "unclear":
             return f"{q.value:g} could not be told ({self.places} drawn tokens)"
-        done = "does nothing" if self.verdict == "ignored" else f"acts like {self.rival.said if self.rival else '?'}"
+        done = "does nothing" if self.verdict == "ignored" else f"acts like {self.rival.said if self.rival else 'nothing known'}"
         return f"{q.value:g} {done} ({odds} as if it held)"
 
 
 async def draw(desk: Desk, question: Question) -> Draws:
     """One round of texts."""
     calls, known = [], []
-    for i in range(TEXTS):
-        text, tokens = question.prompts[i % len(question.prompts)] if question.prompts else (desk.opening(), ())
-        fields = desk.fields({**question.sent, question.name: question.value})
+    for _ in range(TEXTS):
+        own = question.prompts
+        text, tokens = own[desk.turn % len(own)] if own else (desk.opening(), ())
+        fields = desk.fields(
+            {**question.sent, question.name: question.value} if question.name else question.sent, question.leave_out
+        )
         calls.append(desk.call(text, fields, question.tokens, logprobs=desk.likeliest))
         known.append(tokens)
     answers = await desk.ask_all(calls)
@@ -102,20 +111,22 @@ async def settle(desk: Desk, question: Question) -> Outcome:
     """
     parts: list[Draws] = []
     outcome = Outcome(question, "unclear")
-    for _ in range(question.rounds):
+    for number in range(1, MOST_ROUNDS + 1):
         try:
             parts.append(await draw(desk, question))
         except Fault as fault:
             if fault.kind not in REFUSALS:
                 raise
             return Outcome(question, "rejected", told=fault.told)
-        outcome = judge(question, Book(joined(parts), desk.copies))
-        if outcome.verdict != "unclear":
+        enough = number >= question.rounds and sum(p.places for p in parts) >= PLACES
+        last = number == MOST_ROUNDS or (enough and not any(r.close for r in question.rivals))
+        outcome = judge(question, Book(joined(parts), desk.copies), last)
+        if last or (outcome.verdict != "unclear" and outcome.settled):
             break
     return outcome
 
 
-def judge(question: Question, book: Book) -> Outcome:
+def judge(question: Question, book: Book, last: bool = False) -> Outcome:
     """What the draws so far say.
 
     A value is not honoured where the rivals together are 1/α times as likely; it is honoured where it is 1/β times as
@@ -124,18 +135,33 @@ def judge(question: Question, book: Book) -> Outcome:
     Args:
         question: what was asked.
         book: the draws.
+        last: whether there will be no more.
 
     Returns:
-        The outcome; ``unclear`` where more draws are needed.
+        The outcome; ``unclear``, or not settled, where more draws are needed.
     """
     places = int(book.draws.telling.sum())
     ahead = [book.nats(r.laws, question.honest) for r in question.rivals]
     if log_mean(ahead) >= AGAINST:
-        best = question.rivals[int(max(range(len(ahead)), key=ahead.__getitem__))]
-        ignored = question.rivals[0]
-        if best.ignored or book.nats(best.laws, ignored.laws) < RIVALRY:
-            return Outcome(question, "ignored", ignored, max(ahead), places)
-        return Outcome(question, "otherwise", best, max(ahead), places)
+        return _instead(question, book, ahead, places)
     nats = book.nats(question.honest, question.rivals[0].laws)
-    clear = nats >= FOR and max(ahead) < RIVALRY
+    leads = [book.nats(question.honest, r.laws) for r in question.rivals if r.close]
+    told_apart = all(lead >= (RIVALRY if last else FOR) for lead in leads)
+    clear = nats >= FOR and told_apart and (log_mean(ahead) if last else max(ahead)) < RIVALRY
     return Outcome(question, "as asked" if clear else "unclear", None, nats, places)
+
+
+def _instead(question: Question, book: Book, ahead: Sequence[float], places: int) -> Outcome:
+    """What the server does, once it is clear that the value does not hold."""
+    ignored = question.rivals[0]
+    near = max(ahead) - RIVALRY  # of those that are about as likely, one that is easily taken for the value
+    order = sorted(range(len(ahead)), key=lambda i: (ahead[i] >= near, question.rivals[i].close, ahead[i]))
+    best = question.rivals[order[-1]]
+    if not best.ignored:
+        lead = book.nats(best.laws, ignored.laws)
+        if lead >= RIVALRY:
+            return Outcome(question, "otherwise", best, max(ahead), places, settled=lead >= FOR)
+    doubts = [r for r in question.rivals if r.close and book.nats(ignored.laws, r.laws) < FOR]
+    if doubts:
+        return Outcome(question, "otherwise", None, max(ahead), places, settled=False)
+    return Outcome(question, "ignored", ignored, max(ahead), places)

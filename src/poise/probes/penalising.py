@@ -1,0 +1,76 @@
+"""Penalties, on prompts made of the model's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from poise.probes.desk import Desk, said
+from poise.probes.draws import Draws, Scope, is_special
+from poise.probes.fits import Rival
+from poise.probes.plan import VALUES, laws_of, rivals_of
+from poise.probes.shaping import Findings, Prompts
+from poise.probes.trying import Question, settle
+from poise.servers.calls import Likely
+
+OWN = 24  # tokens of a prompt made of the model's own words
+TOKENS = 40  # with such a prompt, within llama.cpp's window of 64
+COLD = 0.3  # where a repetition penalty shows most
+_WINDOWS = (4, 8, 16, 32)
+WANTED, _LEAST = 6, 8  # such prompts, and tokens of one at least
+
+
+async def own_words(desk: Desk) -> tuple[Prompts, Draws]:
+    """Some texts of the model, with their tokens: as prompts they hold tokens that are known.
+
+    Args:
+        desk: the server; everything is switched off.
+
+    Returns:
+        Up to `WANTED`, none where texts end at once; and everything that was drawn.
+
+    Raises:
+        Fault: the server is not there.
+        Spent: no more requests may be made.
+    """
+    found: list[tuple[str, Sequence[Likely]]] = []
+    choices = []
+    while len(found) < WANTED and len(choices) < 2 * WANTED:
+        calls = [desk.call(desk.opening(), desk.fields({}), OWN, logprobs=desk.likeliest) for _ in range(2)]
+        for choice in (a.choices[0] for a in await desk.ask_all(calls)):
+            choices.append(choice)
+            tokens = [p.drawn for p in choice.positions if not is_special(p.drawn.token)]
+            if len(tokens) >= _LEAST and said(choice).strip():
+                found.append((said(choice), tokens))
+    return tuple(found), desk.reader.read(choices)
+
+
+async def try_penalty(desk: Desk, known: Findings, name: str) -> None:
+    """Values of a penalty: whether it acts, how strongly where that can be told, and on which tokens."""
+    for value in VALUES[name]:
+        known.outcomes.append(await settle(desk, question(known, name, value)))
+
+
+def question(known: Findings, name: str, value: float) -> Question:
+    """A penalty with what a server might make of it: other values, other scopes."""
+    cold = {"temperature": COLD} if name == "repetition_penalty" and known.holds("temperature", COLD) else {}
+    base = {**known.base, **cold}
+    rivals = rivals_of(name, value, base, known.order)
+    if name == "repetition_penalty":  # how strong it is depends on what no server tells
+        rivals = tuple(r for r in rivals if r.ignored or not r.said.startswith(name))
+    honest = laws_of({**base, name: value}, known.order)
+    scopes = tuple(_scoped(known, name, value, base))
+    return Question(name, value, cold, honest, (*rivals, *scopes), tokens=TOKENS, prompts=known.own)
+
+
+def _scoped(known: Findings, name: str, value: float, base: dict[str, float]) -> Iterator[Rival]:
+    """The same value on other tokens."""
+    mine: Scope = "prompt and output" if name == "repetition_penalty" else "output"
+    other: Scope = "output" if mine == "prompt and output" else "prompt and output"
+    extra = "on drawn tokens only" if other == "output" else "on the prompt's tokens too"
+    params = {**base, name: value}
+    laws = laws_of(params, known.order, scopes={name: other})
+    yield Rival(f"{name} {value:g} {extra}", laws, value=value, close=value > 0)
+    for window in _WINDOWS:
+        for scope in (mine, other):
+            laws = laws_of(params, known.order, scopes={name: scope}, window=window)
+            yield Rival(f"{name} {value:g} on the last {window} tokens", laws, value=value)

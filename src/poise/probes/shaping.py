@@ -1,0 +1,99 @@
+"""Temperature and what truncates, value by value, on drawn tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from poise.probes.desk import Desk
+from poise.probes.draws import Draws
+from poise.probes.fits import Book, expected
+from poise.probes.plan import FIRST, HOT, VALUES, laws_of, rivals_of, shape_of
+from poise.probes.trying import Outcome, Question, settle
+from poise.servers.calls import Likely
+
+TRUNCATIONS = ("top_k", "top_p", "min_p", "typical_p")
+MILD: Mapping[str, tuple[float, ...]] = {  # from what does little to what does more
+    "top_k": (15, 12, 10, 8, 6, 5),
+    "top_p": (0.85, 0.8, 0.7, 0.6, 0.5),
+    "min_p": (0.04, 0.06, 0.1, 0.15, 0.2),
+    "typical_p": (0.85, 0.75, 0.65),
+}
+Prompts = tuple[tuple[str, Sequence[Likely]], ...]  # texts, with their tokens as far as they are known
+_ENOUGH = 0.06  # nats a drawn token has to give, so that a few requests suffice
+
+
+@dataclass
+class Findings:
+    """What is known of a server's law so far.
+
+    Args:
+        base: what is in force when everything is switched off, by poise's names.
+        order: of the steps, as far as it is known.
+        plain: tokens drawn with everything switched off.
+        own: texts of the model itself, to be continued.
+        outcomes: of every value tried.
+    """
+
+    base: dict[str, float] = field(default_factory=dict)
+    order: tuple[str, ...] = FIRST
+    plain: Draws | None = None
+    own: Prompts = ()
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def of(self, name: str) -> list[Outcome]:
+        """The outcomes of one parameter."""
+        return [o for o in self.outcomes if o.question.name == name]
+
+    def works(self, name: str) -> bool:
+        """Whether a parameter was honoured at some value, and at none otherwise."""
+        verdicts = {o.verdict for o in self.of(name)}
+        return "as asked" in verdicts and not verdicts & {"otherwise", "ignored"}
+
+    def holds(self, name: str, value: float) -> bool:
+        """Whether a value was found to be honoured."""
+        return any(o.verdict == "as asked" and o.question.value == value for o in self.of(name))
+
+
+async def try_temperature(desk: Desk, known: Findings) -> None:
+    """A low and a high temperature."""
+    for value in VALUES["temperature"]:
+        known.outcomes.append(await settle(desk, question(known, "temperature", value, {})))
+
+
+async def try_truncation(desk: Desk, known: Findings, name: str) -> None:
+    """Values of a truncation, one that does much and one that does little; top-k at a high temperature."""
+    hot = {"temperature": HOT} if name == "top_k" and known.holds("temperature", HOT) else {}
+    strong = [v for v in VALUES[name] if v not in MILD[name]]
+    for value in [*strong, *mildest(desk, known, name, hot)]:
+        sent = hot if value != 3 else {}
+        known.outcomes.append(await settle(desk, question(known, name, value, sent)))
+
+
+def mildest(desk: Desk, known: Findings, name: str, sent: Mapping[str, float]) -> list[float]:
+    """The value that does least and still shows in a few requests; empty for none."""
+    if known.plain is None:
+        return []
+    book = Book(known.plain)
+    for value in MILD[name]:
+        if name == "top_k" and value >= desk.reader.width:
+            continue
+        base = {**known.base, **sent}
+        honest, nothing = (book.said(shape_of(p, known.order)) for p in ({**base, name: value}, base))
+        if float(np.mean(expected(honest, nothing))) >= _ENOUGH:
+            return [value]
+    return []
+
+
+def question(known: Findings, name: str, value: float, sent: Mapping[str, float]) -> Question:
+    """A value with what a server might make of it."""
+    base = {**known.base, **sent}
+    honest = laws_of({**base, name: value}, known.order)
+    return Question(name, value, sent, honest, rivals_of(name, value, base, known.order))
+
+
+def names_of(desk: Desk, names: Sequence[str]) -> list[str]:
+    """Those that can be sent."""
+    return [n for n in names if desk.can(n)]

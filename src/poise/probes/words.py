@@ -1,0 +1,77 @@
+"""Findings from what was seen, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from poise.params import PARAMETERS
+from poise.probes.desk import Cost
+from poise.probes.fits import ALPHA, BETA
+from poise.probes.trying import Outcome
+from poise.servers.calls import Fault
+from poise.servers.honours import Finding, Honour
+
+SPENT = "the budget of requests was spent before it was looked at"
+
+
+def finding(
+    name: str, honour: Honour, cost: Cost = Cost(), *, how: str = "", evidence: str = "",
+    false_alarm: float | None = 0.0, power: float | None = None,
+) -> Finding:  # fmt: skip
+    """A finding that rests on what cannot happen by chance, unless its errors are given."""
+    if honour == "cannot tell":
+        false_alarm = power = None
+    return Finding(name, honour, how, evidence, cost.requests, cost.tokens, false_alarm, power)
+
+
+def refused(name: str, fault: Fault, cost: Cost) -> Finding:
+    """The server answers with an error."""
+    return finding(name, "rejected", cost, how=f"the server answers: {fault.told}", evidence=f"{name} was refused")
+
+
+def summed(name: str, outcomes: Sequence[Outcome], cost: Cost, told: str = "") -> Finding:
+    """All values of a parameter in one finding.
+
+    Args:
+        name: of the parameter.
+        outcomes: of its values.
+        cost: of all.
+        told: the server's words where it refuses even the value that changes nothing.
+
+    Returns:
+        The finding.
+    """
+    verdicts = {o.verdict for o in outcomes}
+    evidence = "; ".join(o.said for o in outcomes) or "no value was tried"
+    judged = sum(o.verdict not in ("unclear", "rejected") for o in outcomes)
+    errors = {"false_alarm": ALPHA * judged if judged else 0.0, "power": 1 - BETA if judged else None}
+    if verdicts and verdicts <= {"rejected"}:
+        words = next(o.told for o in outcomes)
+        return finding(name, "rejected", cost, how=f"the server answers: {words}", evidence=evidence)
+    decided = verdicts - {"unclear"}
+    if not decided:
+        return finding(name, "cannot tell", cost, evidence=evidence + (f"; {told}" if told else ""))
+    if decided == {"as asked"}:
+        return finding(name, "honoured", cost, evidence=evidence, **errors)
+    if decided == {"ignored"}:
+        stuck = next((o.rival.value for o in outcomes if o.rival is not None and o.rival.value is not None), None)
+        neutral = stuck is None or stuck == PARAMETERS[name].neutral
+        how = "it changes nothing" if neutral else f"it stays {stuck:g} whatever is sent"
+        return finding(name, "ignored", cost, how=how, evidence=evidence, **errors)
+    return finding(name, "honoured otherwise", cost, how=how_of(outcomes), evidence=evidence, **errors)
+
+
+def how_of(outcomes: Sequence[Outcome]) -> str:
+    """What happens instead, value by value."""
+    found = []
+    for o in outcomes:
+        asked = f"{o.question.name} {o.question.value:g}"
+        if o.verdict == "rejected":
+            found.append(f"{asked} is refused")
+        elif o.verdict == "ignored" and o.rival is not None and o.rival.value is not None:
+            found.append(f"{asked} acts like {o.rival.value:g}")
+        elif o.verdict == "ignored":
+            found.append(f"{asked} changes nothing")
+        elif o.verdict == "otherwise" and o.rival is not None:
+            found.append(f"{asked} acts like {o.rival.said}")
+    return "; ".join(found)
