@@ -27,7 +27,7 @@ def aims(draw: Any, metric: st.SearchStrategy[str] = METRICS) -> Aim:
 
 
 GOALS = st.builds(
-    Goal, aims(), st.lists(CONSTRAINTS, max_size=3).map(tuple),
+    Goal, aims(), st.lists(CONSTRAINTS, max_size=3, unique_by=lambda c: c.metric).map(tuple),
     st.one_of(st.none(), st.floats(1e-9, 1e9)), st.sampled_from(["greedy", "temperature=0.7,top_p=0.9"]),
     st.one_of(st.none(), aims(st.just("relevance"))),
 )  # fmt: skip

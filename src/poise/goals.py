@@ -108,6 +108,7 @@ class Goal:
         _matters(self.matters)
         if not all(isinstance(c, Constraint) for c in self.constraints):
             raise UseCaseError("A goal's constraints are Constraints", repr(self.constraints), 'Constraint.parse("…")')
+        _check_constraints(self.constraints)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -203,6 +204,23 @@ def _check_aim(aim: object) -> None:
     example = 'For example Aim("exact_match", "raise"), or read_goal({"raise": "exact_match"})'
     if not isinstance(aim, Aim) or aim.sense not in SENSES or (aim.sense == "hold") != (aim.target is not None):
         raise UseCaseError("A goal's aim is an Aim that raises, lowers, or holds near a target", repr(aim), example)
+
+
+def _check_constraints(constraints: tuple[Constraint, ...]) -> None:
+    """One on each side of a metric, with room between them."""
+    for i, one in enumerate(constraints):
+        for other in constraints[i + 1 :]:
+            if one.metric != other.metric:
+                continue
+            if one.most == other.most:
+                raise UseCaseError(
+                    "A goal has one constraint on each side of a metric", f"{one} and {other}", "Keep one of them"
+                )
+            if (other.bound - one.bound if one.most else one.bound - other.bound) > 0:
+                raise UseCaseError(
+                    "A value can keep the constraints of a metric", f"{one} and {other}, which exclude each other",
+                    "Change one of them",
+                )  # fmt: skip
 
 
 def _matters(said: object) -> float | None:

@@ -198,6 +198,15 @@ def _read_near(text: str, name: str) -> float | str:
 
 def _joined(kept: list[str], added: list[str]) -> list[str]:
     """Constraints of the goal and of the flags; of two on the same side of one metric the flag's."""
+    flags: dict[tuple[str, bool], str] = {}
+    for text in added:
+        read = Constraint.parse(text)
+        side = (read.metric, read.most)
+        if side in flags:
+            raise UsageError(
+                "--constraint is given once for each side of a metric", f"{flags[side]!r} and {text!r}", "Keep one"
+            )
+        flags[side] = text
     said = {(c.metric, c.most): text for text in [*kept, *added] for c in [Constraint.parse(text)]}
     return list(said.values())
 

@@ -95,7 +95,10 @@ def _drawn(
                 engine, case, settings, study=plan.study, baselines=baselines, progress=meter, **options
             )
         except KeyboardInterrupt:
-            tell(f"Interrupted: {counted(meter.done, 'text')} kept in {plan.study}.\nThe same command goes on.")
+            kept = (
+                "1 more text was drawn and is" if meter.done == 1 else f"{meter.done:,} more texts were drawn and are"
+            )
+            tell(f"Interrupted: {kept} kept in {plan.study}.\nThe same command goes on.")
             raise typer.Exit(130) from None
     for said in dict.fromkeys(str(warning.message) for warning in caught):
         tell(f"Note: {said}")

@@ -12,6 +12,7 @@ from poise.errors import UsageError
 from poise.goals import REFERENCE, Goal, read_goal
 from poise.holdouts import ITSELF, Gain, cross_fit, gain, leave_one_out, worth
 from poise.metrics import METRICS
+from poise.metrics.limits import check_limits
 from poise.numerals import figure
 from poise.races import STOPS
 from poise.references import reference_values
@@ -56,20 +57,28 @@ def decide(
     Source: Hsu 1996 and Hansen et al. 2011 (sets of the best); Stone 1974; the statistics: `poise.families`.
     """
     Study.given(study)
-    given = read_goal(dict(goal)) if isinstance(goal, Mapping) else goal
-    if given is not None and not isinstance(given, Goal):
-        raise UsageError("A goal is a Goal or a mapping", repr(goal), 'For example {"raise": "exact_match"}')
-    if not isinstance(holdout, bool):
-        raise UsageError("holdout is True or False", repr(holdout), "A third of the prompts is held out, or none")
+    given = _given(goal, holdout)
     known = study.use_cases() if use_case is None else [use_case]
     study.trials(use_case)  # raises where there is no such use case
     goals = {name: goal_of(study, name, given) for name in known}
-    wanted = [name for name in known if goals[name] is not None]
+    wanted = {name: wants for name, wants in goals.items() if wants is not None}
     if not wanted:
         check_goal(None, study, known[0] if known else "this study")
+    for wants in wanted.values():
+        check_limits(wants)
     notes = [f"{name} has no goal: nothing is decided about it" for name in known if name not in wanted]
-    cases = [open_case(study, name, check_goal(goals[name], study, name), holdout) for name in wanted]
+    cases = [open_case(study, name, wants, holdout) for name, wants in wanted.items()]
     return Verdicts([conclude(case) for case in cases], [*study.caveats(use_case), *notes])
+
+
+def _given(goal: Goal | Mapping[str, Any] | None, holdout: object) -> Goal | None:
+    """The goal of a call, its arguments checked."""
+    if not isinstance(holdout, bool):
+        raise UsageError("holdout is True or False", repr(holdout), "A third of the prompts is held out, or none")
+    given = read_goal(dict(goal)) if isinstance(goal, Mapping) else goal
+    if given is not None and not isinstance(given, Goal):
+        raise UsageError("A goal is a Goal or a mapping", repr(goal), 'For example {"raise": "exact_match"}')
+    return given
 
 
 def conclude(case: Case) -> Verdict:

@@ -12,11 +12,11 @@ from poise import asks
 from poise.asks import DrawOptions
 from poise.codec import canonical
 from poise.database import is_blank
-from poise.errors import UsageError, UseCaseError
+from poise.errors import StudyError, UsageError, UseCaseError
 from poise.goals import Goal
 from poise.ledger import SweepSummary
-from poise.metrics import find_metrics
 from poise.metrics.checked import refuse_strangers
+from poise.metrics.limits import check_limits
 from poise.params import SamplingParams
 from poise.records import Trial
 from poise.references import score_references
@@ -25,6 +25,7 @@ from poise.sessions import Engine, Tally
 from poise.stats import MIN_UNITS
 from poise.study import Study
 from poise.sweeps import Progress, sweep
+from poise.trials import find_trial
 from poise.usecases import UseCase
 from poise.verdicts.case import candidates, open_case, sizes_of
 from poise.verdicts.deciding import conclude
@@ -131,8 +132,7 @@ def plan_rounds(
     _checked(use_case)
     options = asks.check_options(draw)
     trials = asks.check_settings(engine, settings, baselines)
-    if len(trials) < 2:
-        raise UsageError("A verdict chooses between settings", trials[0].label, "Sweep several values")
+    _check_trials(use_case, trials)
     asked = {ask.prompt_ids: ask for ask in asks.ask_all(engine, [use_case], options)}
     choosing, checking = hold_out(list(asked))
     order = [list(asked)[i] for i in (*choosing, *checking)]
@@ -286,7 +286,7 @@ def _checked(use_case: UseCase) -> None:
             "To draw until decided, a use case has a goal", f"{use_case.name} without one",
             "Write goal: in its file, with matters: the smallest difference that matters",
         )  # fmt: skip
-    find_metrics(use_case.goal.metrics)
+    check_limits(use_case.goal)
     refuse_strangers(use_case.prompts)
     if use_case.goal.matters is None:
         raise UseCaseError(
@@ -304,6 +304,20 @@ def _checked(use_case: UseCase) -> None:
             f"The goal of {use_case.name} holds a metric near the reference, which every prompt then has",
             f"{lacking} prompts without one", "Give each its `reference`, or hold the metric near a number",
         )  # fmt: skip
+
+
+def _check_trials(use_case: UseCase, trials: Sequence[Trial]) -> None:
+    """There are several, the baseline among them: rounds begin and end with comparisons to it."""
+    if len(trials) < 2:
+        raise UsageError("A verdict chooses between settings", trials[0].label, "Sweep several values")
+    assert use_case.goal is not None, "rounds are planned for a goal"
+    try:
+        find_trial(trials, use_case.goal.baseline)
+    except StudyError as error:
+        raise UsageError(
+            f"The baseline of {use_case.name} is one of the settings drawn: {'; '.join(t.label for t in trials)}",
+            repr(use_case.goal.baseline), "Draw it too, leave --no-baselines out, or name another in the goal",
+        ) from error  # fmt: skip
 
 
 def _same_plan(plan: Rounds, study: Study | str | Path | None) -> None:
