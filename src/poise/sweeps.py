@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, Unpack
 from poise import asks
 from poise.asks import Ask, DrawOptions, Given, Options
 from poise.codec import RequestKeys
+from poise.costs import expected_cost
 from poise.database import is_blank
 from poise.errors import EngineError, StudyError, UsageError
 from poise.goals import Goal
@@ -214,6 +215,7 @@ def sweep(
         EngineError: the model failed.
         StoreError: the study cannot be written.
     """
+    settings = asks.several(settings)
     ready = _prepare(engine, prompts, settings, baselines, draw)
     held = study if isinstance(study, Study) else Study.open(study or asks.default_study(engine, ready.asks))
     try:
@@ -253,7 +255,9 @@ def _draw(engine: Engine, study: Study, ready: _Prepared, progress: Progress | N
     if done < len(waiting):
         raise EngineError("An engine answers every request", f"{done:,} of {len(waiting):,}", "Run it again to resume")
     seconds = time.perf_counter() - start
-    study.log_sweep(SweepSummary(done, len(ready.requests) - done, tally.rows, tokens, seconds))
+    asked = (tally.requests, tally.retries, tally.prompt_tokens) if tally.requests else (0, 0, 0)
+    tokens = tally.tokens if tally.requests else tokens  # a server counts them where it does not name them
+    study.log_sweep(SweepSummary(done, len(ready.requests) - done, tally.rows, tokens, seconds, *asked))
 
 
 def _completions(engine: Engine, requests: list[Request], tally: Tally) -> Generator[Completion, None, None]:
@@ -310,7 +314,7 @@ def _planned(
         prompt_tokens=sum(len(ids) for ids in {ask.prompt_ids for ask in ready.asks}),
         max_new_tokens=sum(r.max_tokens for r in waiting),
         rate=rate,
-        notes=(*ready.notes, *changes),
+        notes=(*ready.notes, *changes, *expected_cost(engine, waiting)),
     )
 
 
