@@ -43,7 +43,11 @@ def firsts(wire: FakeWire, count: int, **given: Any) -> Counter[int]:
     """How often each token was drawn first."""
     call = Call(text=" the ship", max_tokens=1, **given)
     words = {word: i for i, word in enumerate(wire.server.language.words)}
-    return Counter(words[ask(wire, call, seed=seed).choices[0].text] for seed in range(count))
+
+    async def drawn() -> Counter[int]:
+        return Counter([words[(await wire.ask(call._replace(seed=s))).choices[0].text] for s in range(count)])
+
+    return asyncio.run(drawn())
 
 
 def rows(seed: int) -> np.ndarray:

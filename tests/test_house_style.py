@@ -41,6 +41,8 @@ HEAVY = {
     "referencing": ("jsontexts.py",),
     "openai": ("judges/endpoint.py", "servers/"),
     "httpx2": ("servers/",),
+    "starlette": ("fakeserver/",),
+    "uvicorn": ("fakeserver/serving.py",),
 }
 IMPORTED_AS = {"pyyaml": "yaml", "vl_convert_python": "vl_convert"}
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}

@@ -1,4 +1,4 @@
-"""How long a fake server takes, and how much it does at once."""
+"""How long a fake server takes, how much at once."""
 
 from __future__ import annotations
 

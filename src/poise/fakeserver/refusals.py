@@ -1,4 +1,4 @@
-"""What a server says when it rejects a request, in its software's words."""
+"""What rejections say, in each software's words."""
 
 from __future__ import annotations
 
