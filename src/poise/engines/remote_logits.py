@@ -1,0 +1,291 @@
+"""A server's model, whose tokens poise draws from returned log-probabilities."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poise import sampler
+from poise.engines.asker import Asker, Ids
+from poise.engines.remote_codec import RemoteCodec
+from poise.engines.remote_options import ServerOptions
+from poise.engines.remote_session import RemoteSession, rating, row_of
+from poise.engines.returned import ReturnedLaw, Spot, why_not
+from poise.errors import ModelError, ParameterError, PromptError, ServerError
+from poise.params import PARAMETERS, SamplingParams
+from poise.records import Completion, Fingerprint, Prompt, Request
+from poise.servers.address import find_address
+from poise.servers.calls import About, Call, Fault, Wire
+from poise.servers.openai_wire import OpenAIWire
+from poise.servers.words import Place
+from poise.sessions import Law, Tally
+
+TOPS = (100, 50, 20, 10, 5)  # numbers of likeliest tokens that are tried, most first
+VOCABULARY = 266_240  # where the server does not say: the largest in use have some 262,000
+LARGEST = 1 << 21  # token ids are looked for below this
+TESTED = 8  # positions of the test text at which the share outside is measured
+OWN = "Let it draw by itself: draws_by=server"
+_DIALECTS = {"llama.cpp": "temperature-last", "vllm": "transformers", "sglang": "transformers"}
+
+
+class Hints(NamedTuple):
+    """What poise is told instead of finding it out.
+
+    Args:
+        top: likeliest tokens to ask for at each step; None for as many as the server returns, up to 100.
+        eos_ids: tokens that end a text; None to try those that models have.
+        vocab_size: V, above every token id; None to find it.
+    """
+
+    top: int | None = None
+    eos_ids: frozenset[int] | None = None
+    vocab_size: int | None = None
+
+
+class RemoteLogitsEngine:
+    """A model on a server that returns raw log-probabilities with token ids, and continues token ids.
+
+    Each step of a text is a request of one token: poise draws, by its law and its noise, among the tokens that come
+    back. So laws are drawn that keep nothing else; see `check_law`.
+
+    Args:
+        wire: to the server.
+        options: how it is asked.
+        hints: what is not to be found out; None for nothing.
+        place: how messages speak of it; None for what the wire knows.
+
+    Raises:
+        ModelError: the server has no way to do this.
+        PoiseError: it does not answer.
+    """
+
+    draws_by: Literal["poise", "engine"] = "poise"
+    supports = frozenset(PARAMETERS) - {"repetition_penalty"}
+
+    def __init__(
+        self,
+        wire: Wire,
+        options: ServerOptions | None = None,
+        hints: Hints | None = None,
+        place: Place | None = None,
+    ) -> None:
+        self.wire, self.options = wire, options or ServerOptions()
+        known = hints or Hints()
+        self._asker = Asker(wire, self.options, place or Place(wire.url, wire.model))
+        try:
+            self.about: About = self._asker.about
+            self.name = self.about.model
+            _check_ways(self.about)
+            self._codec = RemoteCodec(self._asker, known.eos_ids)
+            self.vocab_size = known.vocab_size or _find_size(self._asker)
+            self.top, self.outside = self._measure(known.top)
+        except BaseException:
+            self.close()
+            raise
+        self.law: Law = ReturnedLaw(self.top)
+        self.eos_ids, self.thinking_tags = self._codec.eos_ids, self._codec.thinking_tags
+        self.has_template = self._codec.has_template
+        self.context_length = self.about.context_length
+        self._print: Fingerprint | None = None
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What the server says of its weights, and what its tokenizer and template do; the rest as provenance."""
+        if self._print is None:
+            about, codec = self.about, self._codec
+            self._print = Fingerprint(
+                self.name,
+                _hash([about.model, about.identity]),
+                _hash([codec.test_ids, sorted(self.eos_ids)]),
+                _hash([codec.template_ids, self.options.thinking]),
+                "as served",
+                f"{about.kind}-logprobs",
+                {
+                    "server": f"{about.kind} {about.version}".strip(), "url": self.wire.url,
+                    "returned tokens": str(self.top), "replay": "unverified",
+                },
+            )  # fmt: skip
+        return self._print
+
+    @property
+    def baselines(self) -> Mapping[str, SamplingParams]:
+        """greedy, and engine-default where the server publishes it and it can be drawn."""
+        found = {"greedy": SamplingParams(temperature=0)}
+        said = {n: v for n, v in self.about.defaults.items() if n in PARAMETERS}
+        if said.get("top_k") == 0:
+            said.pop("top_k")
+        dialect = _DIALECTS.get(self.about.kind)
+        if said and dialect:
+            default = SamplingParams.model_validate({**said, "dialect": dialect}).normalised()
+            if why_not(default, self.top) is None:
+                found["engine-default"] = default
+        return found
+
+    def check_law(self, params: SamplingParams) -> None:
+        """Refuse a law that keeps tokens which the server does not return.
+
+        Args:
+            params: the law.
+
+        Raises:
+            ParameterError: it cannot be drawn here, and why.
+        """
+        wrong = why_not(params, self.top)
+        if wrong is None:
+            return
+        rule, got, step = wrong
+        if params.active().get("repetition_penalty") is None:
+            got += f": {self.outside:.1%} of the probability lay outside them in a test text"
+        raise ParameterError(rule, got, step)
+
+    def encode(self, prompt: Prompt) -> Ids:
+        """See `sessions.Engine.encode`."""
+        if not prompt.shown.strip():
+            raise PromptError("A prompt needs at least one word", repr(prompt.shown), "Write what to continue")
+        if not prompt.chat:
+            return self._codec.encode(prompt.text or "", special=True)
+        ids = self._codec.chat(prompt.messages, self.options.thinking)
+        if ids is None:
+            raise PromptError(
+                "Messages need a server that shows how its template reads them", self.name, "Ask with --text instead"
+            )
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See `sessions.LogitsEngine.decode`."""
+        return self._codec.decode(ids)
+
+    def opens_thinking(self, prompt_ids: Sequence[int]) -> bool:
+        """See `sessions.LogitsEngine.opens_thinking`."""
+        if self.thinking_tags is None:
+            return False
+        return self._codec.decode(prompt_ids[-8:], special=True).rstrip().endswith(self.thinking_tags[0])
+
+    def session(self, max_length: int, rows: int) -> RemoteSession:
+        """See `sessions.LogitsEngine.session`."""
+        return RemoteSession(self._asker, self.top, self.vocab_size, rows)
+
+    def generate(self, requests: Iterable[Request], tally: Tally | None = None) -> Iterator[Completion]:
+        """See `sampler.generate`.
+
+        Raises:
+            ParameterError: a law that cannot be drawn here.
+            ServerError: the server failed, or a token outside the returned ones might have been drawn.
+        """
+        asked = list(requests)
+        for params in {request.params for request in asked}:
+            self.check_law(params)
+        return sampler.generate(self, asked, tally)
+
+    def score(self, prompt: Prompt, text: str) -> tuple[Ids, NDArray[np.float64]]:
+        """See `sessions.LogitsEngine.score`."""
+        prompt_ids, ids = self.encode(prompt), self._codec.encode(text)
+        if not ids:
+            raise PromptError("A text to score needs at least one token", repr(text), "Give some text")
+        if self.about.kind == "vllm":
+            return ids, self._echoed(prompt_ids, ids)
+        session = self.session(0, 1)
+        rows = session.score(prompt_ids, ids).rows
+        found = [dict(zip(row.ids.tolist(), row.values.tolist(), strict=True)) for row in rows]
+        missing = [i for i, (row, token) in enumerate(zip(found, ids, strict=True)) if token not in row]
+        if missing:
+            raise ServerError(
+                "Text is scored from log-probabilities of its own tokens",
+                f"token {missing[0] + 1:,} of {len(ids):,}, which is not among the {self.top} that the server returns",
+                "Load the weights (hf:, gguf:), or let it return more",
+            )
+        return ids, np.array([row[token] for row, token in zip(found, ids, strict=True)])
+
+    def close(self) -> None:
+        """Hang up."""
+        self._asker.close()
+
+    def _echoed(self, prompt_ids: Ids, ids: Ids) -> NDArray[np.float64]:
+        """ln p of each of `ids` in one request that repeats its prompt."""
+        call = Call(ids=(*prompt_ids, *ids), max_tokens=1, logprobs=0, fields={"echo": True})
+        positions = self._asker.ask([call])[0].choices[0].positions
+        said = tuple(p.drawn.id for p in positions)
+        if said[:-1] != (*prompt_ids, *ids):
+            raise ServerError("A server that repeats a prompt rates each of its tokens", f"{len(said):,} of them", "")
+        return np.array([p.drawn.logprob for p in positions[len(prompt_ids) : -1]])
+
+    def _measure(self, wanted: int | None) -> tuple[int, float]:
+        """How many likeliest tokens come back, and the mean probability of all others in a test text."""
+        ids = self._codec.test_ids
+        for top in (wanted,) if wanted is not None else TOPS:
+            answer = self._asker.try_one(rating(ids, top))
+            if isinstance(answer, Fault):
+                continue
+            ends = range(max(1, len(ids) - TESTED), len(ids) + 1)
+            found = self._asker.ask([rating(ids[:end], top) for end in ends])
+            rows = [
+                row_of(a.choices[0].positions[-1].likeliest, Spot(e, 0), self.vocab_size)
+                for a, e in zip(found, ends, strict=True)
+            ]
+            return min(row.ids.size for row in rows), float(np.mean([row.outside for row in rows]))
+        raise ModelError(
+            "poise draws on a server that returns log-probabilities with token ids",
+            f"{self.name}, which returns none for {wanted or TOPS[-1]} tokens", OWN,
+        )  # fmt: skip
+
+
+def make_remote_logits(
+    name: str, *, dtype: str = "auto", device: str = "auto", trust_remote_code: bool = False,
+    server: ServerOptions | None = None, hints: Hints | None = None,
+) -> RemoteLogitsEngine:  # fmt: skip
+    """`load("http(s)://HOST[:PORT]/v1[#MODEL]", draws_by="poise")`.
+
+    Args:
+        name: the address.
+        dtype, device: the server's business; anything but auto is an error.
+        trust_remote_code: means nothing here.
+        server: how it is asked.
+        hints: what is not to be found out; None for nothing.
+
+    Returns:
+        The engine.
+
+    Raises:
+        ModelError: no such address or model, a dtype or device, or a server on which poise cannot draw.
+        UsageError: a key that is not there.
+        ServerError: the server does not answer.
+    """
+    for what, value in (("dtype", dtype), ("device", device)):
+        if value != "auto":
+            raise ModelError(f"A server chose its {what} when it was started", repr(value), f"Leave --{what} out")
+    options = server or ServerOptions()
+    address = find_address(name, options.key_env)
+    place = Place(address.url, address.model, key_env=address.key_env, has_key=address.key is not None)
+    return RemoteLogitsEngine(OpenAIWire(address, options.timeout), options, hints, place)
+
+
+def _check_ways(about: About) -> None:
+    if not (about.takes_ids and about.has_text):
+        raise ModelError(
+            "poise draws on a server that continues token ids", f"{about.model}, which takes text alone", OWN
+        )
+
+
+def _find_size(asker: Asker) -> int:
+    """V: as the server says; by trying where it refuses ids that it lacks; else enough for all models in use."""
+    said = re.search(r"\bn_vocab (\d+)", asker.about.identity)
+    if said:
+        return int(said[1])
+    if asker.about.kind != "vllm":  # others may not look before they compute
+        return VOCABULARY
+    low, high = 1, LARGEST
+    while high - low > 1:
+        middle = (low + high) // 2
+        known = not isinstance(asker.try_one(Call(ids=(middle,), max_tokens=1)), Fault)
+        low, high = (middle, high) if known else (low, middle)
+    return low + 1
+
+
+def _hash(said: object) -> str:
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()

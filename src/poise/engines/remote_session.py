@@ -1,0 +1,98 @@
+"""Rows of texts whose next tokens a server rates, one request each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from poise.engines.asker import SLACK, Asker, Ids
+from poise.engines.returned import Row, Rows, Spot
+from poise.errors import ServerError
+from poise.servers.calls import Call, Likely
+
+
+class RemoteSession:
+    """Rows are their token ids: the server's own prefix cache does the sharing.
+
+    Args:
+        asker: the server.
+        top: likeliest tokens asked for.
+        vocab_size: V.
+        rows: wanted at once.
+    """
+
+    def __init__(self, asker: Asker, top: int, vocab_size: int, rows: int) -> None:
+        self.max_rows = rows
+        self._asker, self._top, self._size = asker, top, vocab_size
+        self._texts: dict[int, tuple[Ids, int]] = {}  # token ids, and how many of them are the prompt's
+        self._next = 0
+
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[list[int], Rows]:
+        """See `sessions.Session.prefill`."""
+        return self._live([(tuple(ids), len(ids)) for ids in prompts])
+
+    def advance(self, parents: Sequence[int], tokens: Sequence[int]) -> tuple[list[int], Rows]:
+        """See `sessions.Session.advance`."""
+        said = [self._texts[parent] for parent in parents]
+        return self._live([((*ids, token), prompt) for (ids, prompt), token in zip(said, tokens, strict=True)])
+
+    def drop(self, rows: Sequence[int]) -> None:
+        """See `sessions.Session.drop`."""
+        for row in rows:
+            del self._texts[row]
+
+    def score(self, prompt: Sequence[int], tokens: Sequence[int]) -> Rows:
+        """See `sessions.Session.score`: one request per token."""
+        said = (*prompt, *tokens)
+        texts = [(said[:end], len(prompt)) for end in range(len(prompt), len(said))]
+        rated = self._rated(texts)
+        return rated._replace(rows=tuple(row._replace(forced=True) for row in rated.rows))
+
+    def _live(self, texts: list[tuple[Ids, int]]) -> tuple[list[int], Rows]:
+        rated = self._rated(texts)
+        rows = list(range(self._next, self._next + len(texts)))
+        self._next += len(texts)
+        self._texts.update(zip(rows, texts, strict=True))
+        return rows, rated
+
+    def _rated(self, texts: Sequence[tuple[Ids, int]]) -> Rows:
+        answers = self._asker.ask([rating(ids, self._top) for ids, _ in texts])
+        rows = [
+            row_of(answer.choices[0].positions[-1].likeliest, Spot(prompt, len(ids) - prompt), self._size)
+            for answer, (ids, prompt) in zip(answers, texts, strict=True)
+        ]
+        return Rows(tuple(rows), self._size)
+
+
+def rating(ids: Ids, top: int) -> Call:
+    """The request that has a server rate the token after `ids`; which one it draws does not matter."""
+    return Call(ids=ids, max_tokens=1, logprobs=top)
+
+
+def row_of(likeliest: Sequence[Likely], spot: Spot, size: int) -> Row:
+    """What a server returned, as a row.
+
+    Args:
+        likeliest: tokens with ids and ln p.
+        spot: where the text stands.
+        size: V.
+
+    Returns:
+        The row.
+
+    Raises:
+        ServerError: these are no log-probabilities.
+    """
+    found = {t.id: t.logprob for t in likeliest if t.id is not None and t.logprob > -math.inf}
+    ids = np.array(sorted(found), dtype=np.intp)
+    values = np.array([found[int(i)] for i in ids], dtype=np.float64)
+    rule = "A server's log-probabilities are those of the model itself"
+    if ids.size < 2 or len({t.id for t in likeliest}) < len(likeliest):
+        raise ServerError(rule, f"{ids.size} different tokens {spot}", "Probe it: poise probe URL")
+    if math.fsum(np.exp(values)) > 1 + SLACK:
+        raise ServerError(rule, f"{math.fsum(np.exp(values)):.4f} as their sum {spot}", "Probe it: poise probe URL")
+    if not 0 <= ids[0] <= ids[-1] < size:
+        raise ServerError(f"Token ids lie below {size:,} here", f"{ids[-1]:,} {spot}", "Give vocab_size")
+    return Row(ids, values, spot)
