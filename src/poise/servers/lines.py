@@ -21,20 +21,10 @@ if TYPE_CHECKING:
 MOST_BYTES = 64 * 2**20  # of one answer; 4,096 tokens with 100 log-probabilities each take half of it
 _CONNECT = 10.0  # seconds
 _KEPT_HEADERS = frozenset(
-    {
-        "host",
-        "accept",
-        "accept-encoding",
-        "connection",
-        "user-agent",
-        "content-type",
-        "content-length",
-        "transfer-encoding",
-        "cookie",
-        "authorization",
-        "x-stainless-raw-response",
-    }
-)  # fmt: skip  (the client reads the last one back from the request)
+    {b"host", b"accept", b"connection", b"user-agent", b"content-type", b"content-length", b"transfer-encoding",
+     b"cookie"}
+)  # fmt: skip
+_REPLACED = frozenset({b"accept-encoding", b"authorization"})
 
 
 class Reply(NamedTuple):
@@ -169,13 +159,14 @@ class Line:
 
     async def _dress(self, request: httpx2.Request) -> None:
         """Headers of a request: those it needs, and the key."""
-        if self._bare:
-            for name in [n for n in request.headers if n.lower() not in _KEPT_HEADERS]:
-                del request.headers[name]
-        request.headers["accept-encoding"] = "identity"
-        request.headers.pop("authorization", None)
+        import httpx2
+
+        mine = [(b"accept-encoding", b"identity")]  # what is packed may unpack to anything
         if self._key:
-            request.headers["authorization"] = f"Bearer {self._key}"
+            mine.append((b"authorization", b"Bearer " + self._key.encode()))
+        names = {name: name.lower() for name, _ in request.headers.raw}
+        kept = [(n, v) for n, v in request.headers.raw if names[n] in _KEPT_HEADERS or not self._bare]
+        request.headers = httpx2.Headers([*(h for h in kept if names[h[0]] not in _REPLACED), *mine])
 
 
 class _Bounded:

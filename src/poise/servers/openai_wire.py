@@ -72,21 +72,22 @@ class OpenAIWire:
         return native_answer(reply.data, reader) if native else reader.answer(reply.data)
 
     async def _send(self, call: Call) -> Reply:
-        body, known = self._manner.body(call), self._official()
+        import httpx2
+
+        body: dict[str, Any] = self._manner.body(call)
+        sent = tuple(body)
+        if self.model:
+            body["model"] = self.model
         if call.messages:
-            said: Any = [{"role": m.role, "content": m.content} for m in call.messages]
-            create = known.chat.completions.with_raw_response.create
-
-            async def send() -> Any:
-                return (await create(model=self.model, messages=said, extra_body=body)).http_response
+            path, body["messages"] = (
+                "/chat/completions",
+                [{"role": m.role, "content": m.content} for m in call.messages],
+            )
         else:
-            prompt: Any = list(call.ids) if call.ids is not None else call.text or ""
-            complete = known.completions.with_raw_response.create
-
-            async def send() -> Any:
-                return (await complete(model=self.model, prompt=prompt, extra_body=body)).http_response
-
-        return await self._line.exchange(send, tuple(body))
+            path, body["prompt"] = "/completions", list(call.ids) if call.ids is not None else call.text or ""
+        # Through the client's way for bodies of one's own: its typed one takes twice as long to say the same.
+        client = self._official()
+        return await self._line.exchange(lambda: client.post(path, cast_to=httpx2.Response, body=body), sent)
 
     def _official(self) -> openai.AsyncOpenAI:
         http = self._line.http
