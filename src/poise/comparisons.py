@@ -13,6 +13,7 @@ from poise.errors import StudyError, UsageError
 from poise.measurements import (
     BY_DEFINITION,
     SPEAKS_OF,
+    absent_of,
     basis_of,
     bounds_of,
     by_definition,
@@ -297,12 +298,19 @@ def _with_power(draft: Comparison, pairs: Pairs, units: Units | None, matters: f
     return replace(draft, matters=matters, power=power(apart, matters, Interval(draft.low, draft.high)))
 
 
+def _absent(readings: Readings, metric: Metric, trials: Sequence[Trial]) -> str:
+    """Why there is no pair."""
+    asked = {trial.params for trial in trials}
+    nameless = (i for i in readings.unnamed if readings.trials[i].params in asked)
+    return next((absent_of(metric, readings, i) for i in nameless), metric.absent)
+
+
 def _draft(readings: Readings, metric: Metric, pairs: Pairs, a: Trial, b: Trial) -> tuple[Comparison, Units | None]:
     """A comparison without its test, and the units of the test; None where there can be none."""
     empty = Comparison(
         use_case=readings.use_case, metric=metric.name, unit=metric.unit, a=a, b=b, difference=None, low=None,
         high=None, n_prompts=0, n_pairs=0, scope="prompt", p_value=None, detected=False, smallest_detectable=None,
-        variance_ratio=None, note=f"no pair has values on both sides: {metric.absent}",
+        variance_ratio=None, note=f"no pair has values on both sides: {_absent(readings, metric, (a, b))}",
         basis=basis_of(metric, readings),
     )  # fmt: skip
     if not len(pairs.a):

@@ -231,6 +231,8 @@ def basis_of(metric: Metric, readings: Readings) -> str:
 
 def absent_of(metric: Metric, readings: Readings, index: int) -> str:
     """Why a trial has no value; `index` is its position."""
+    if "token ids" in metric.needs and index in readings.unnamed:
+        return "the texts have no token ids"
     if _cut(metric, readings) and index in readings.unheard:
         return "with fewer than half the texts of the largest trial, it had no say in the size, and does not reach it"
     return metric.absent

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 
 from poise.engines.remote_calls import Manners, call_of, completion_of
 from poise.errors import PoiseError, PromptError, ServerError
 from poise.records import Completion, Request
-from poise.servers.calls import Answer, Fault
+from poise.servers.calls import Answer, Call, Fault
 from poise.servers.loops import LoopThread
 from poise.servers.pool import Pool
 from poise.servers.words import KEPT, Place, error_of
@@ -82,25 +82,31 @@ class Batch:
         """
         calls = ((request, call_of(request, self._manners)) for request in requests)
         try:
-            with closing(self._thread.iterate(lambda: self._pool.answers(calls))) as stream:
-                for request, came in stream:
-                    self._count(tally, came)
-                    if isinstance(came, Fault):
-                        self._note(request, came)
-                    elif self._is_sound(request, came):
-                        tally.completions += 1
-                        yield completion_of(request, came, self._manners.logprobs)
+            with closing(self._thread.iterate(lambda: self._sound(calls))) as stream:
+                for request, answer in stream:
+                    self._count(tally)
+                    tally.completions += 1
+                    tally.prompt_tokens += answer.prompt_tokens or 0
+                    tally.tokens += answer.new_tokens or len(answer.choices[0].token_ids)
+                    yield completion_of(request, answer, self._manners.logprobs)
         except Fault as fault:
             self._fatal = self._fatal or error_of(fault, self._place)
+        self._count(tally)
         self._end(len(requests))
 
-    def _count(self, tally: Tally, came: Answer | Fault) -> None:
-        tally.requests += self._pool.sent - self._sent
-        tally.retries += self._pool.again - self._again
-        self._sent, self._again = self._pool.sent, self._pool.again
-        if isinstance(came, Answer):
-            tally.prompt_tokens += came.prompt_tokens or 0
-            tally.tokens += came.new_tokens if came.new_tokens is not None else len(came.choices[0].token_ids)
+    def _count(self, tally: Tally) -> None:
+        sent, again = self._pool.sent, self._pool.again
+        tally.requests, tally.retries = tally.requests + sent - self._sent, tally.retries + again - self._again
+        self._sent, self._again = sent, again
+
+    async def _sound(self, calls: Iterator[tuple[Request, Call]]) -> AsyncGenerator[tuple[Request, Answer], None]:
+        """Answers that can be taken; in the loop's thread, so that nothing more is sent once one cannot."""
+        async with aclosing(self._pool.answers(calls)) as stream:
+            async for request, came in stream:
+                if isinstance(came, Fault):
+                    self._note(request, came)
+                elif self._is_sound(request, came):
+                    yield request, came
 
     def _note(self, request: Request, fault: Fault) -> None:
         """A call ended with a fault. What is wrong with one prompt is no reason to leave the others."""
@@ -131,7 +137,7 @@ class Batch:
         """Send nothing more; what is under way may still come."""
         if self._fatal is None:
             self._fatal = error
-            self._thread.call(self._pool.stop)
+            self._pool.stop()
 
     def _end(self, asked: int) -> None:
         if self._fatal is not None:

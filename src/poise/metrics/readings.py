@@ -44,6 +44,7 @@ class Readings:
         between: the sizes are those of two trials alone, because one of them is unheard.
         inputs: the prompts as fed to the model, by number.
         asked: the prompts as the user gave them, by number.
+        unnamed: positions of the trials whose texts have no token ids, as servers may keep them to themselves.
     """
 
     use_case: str
@@ -62,6 +63,7 @@ class Readings:
     between: bool = False
     inputs: tuple[tuple[int, ...], ...] = ()
     asked: tuple[Prompt, ...] = ()
+    unnamed: frozenset[int] = frozenset()
 
 
 class _Part(NamedTuple):
@@ -134,8 +136,9 @@ def _outline(
     asked: dict[tuple[int, ...], Prompt] = {}
     draw_number: dict[tuple[int, int], int] = {}
     prompt, draw, lengths = [], [], []
-    max_tokens = 0
+    max_tokens, named = 0, set[int]()
     for part in _parts(study, use_case, trials, with_logprobs=False):
+        named.update([part.trial] if any(c.token_ids for c in part.texts) else [])
         lengths.append(lengths_of(part.trial, part.texts))
         prompt.append(number.setdefault(part.ids, len(number)))
         asked.setdefault(part.ids, part.texts[0].request.prompt)
@@ -161,6 +164,7 @@ def _outline(
         between=bool(among),
         inputs=tuple(number),
         asked=tuple(asked.values()),
+        unnamed=frozenset(found.trial for found in lengths) - named,
     )
     return _Kept(state, readings, number)
 

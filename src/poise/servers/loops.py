@@ -56,10 +56,6 @@ class LoopThread:
         finally:
             future.cancel()
 
-    def call(self, act: Callable[[], object]) -> None:
-        """Have a function called soon in the loop."""
-        self._loop.call_soon_threadsafe(act)
-
     def iterate(self, make: Callable[[], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
         """Iterate over an asynchronous generator; it works ahead a little.
 
