@@ -47,7 +47,7 @@ def test_it_plans_asks_and_says_how_far_to_trust(run: Run, server: FakeJudge) ->
     assert f"calls     {CALLS}: 0 in the study already, {CALLS} to make" in done.err
     assert "baseline  prompt: temperature=1 (engine-default)" in done.err
     assert f"{CALLS} answers of wise, 0 kept before; {CALLS} calls now" in done.out
-    assert "both orders agree     1.000" in done.out
+    assert "both orders agree      100%" in done.out
     assert len(server.asked) == CALLS
     assert hint(done.out) == ["measure", "--metric", "judge"]
     assert "judge" in run(*hint(done.out)).out
@@ -87,7 +87,7 @@ def test_a_dry_run_asks_nobody_and_ends_with_the_command(run: Run, server: FakeJ
     done = run(*hint(planned.out))
     assert done.code == 0, done.err
     assert "0 kept before; 36 calls now" in done.out
-    assert "repeats agree         1.000" in done.out
+    assert "repeats agree          100%" in done.out
     assert all("Which is funnier?" in question for question in server.asked)
     assert hint(done.out) == ["measure", "--metric", "judge", "--study", "my study.db"]
 
@@ -111,7 +111,7 @@ def test_a_judge_that_cannot_do_it_is_named_so(run: Run, server: FakeJudge) -> N
     server.way = "garbage"
     done = run(*command(server))
     assert done.code == 0
-    assert "100% of the answers are invalid, more than 20%: this judge cannot do it." in done.out
+    assert "Note: 100% of the answers are invalid, more than 20%: this judge cannot do it; take another" in done.out
     assert f"{2 * CALLS} calls now" in done.out
 
 

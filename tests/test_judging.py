@@ -19,7 +19,8 @@ from poise.metrics.judged import read_panel
 from poise.metrics.readings import read_values
 from poise.samples import take
 from poise.study import Study
-from small_studies import COLD, GREEDY, HOT, WARM, study_of
+from poise.verdicts import decide
+from small_studies import COLD, GREEDY, HOT, WARM, long, study_of
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,30 @@ def test_swapping_takes_a_liking_for_the_first_text_out(tmp_path: Path) -> None:
     assert (trust.orders.share, trust.orders.n, trust.orders.n_prompts) == (0, 8, 8)
     assert trust.first.share == 1
     assert trust.first.low == pytest.approx(0.025 ** (1 / 8))  # of eight prompts, all
-    assert "prefers the text shown first (1.000 first)" in done.notes[0]
+    assert "The judge prefers the text shown first (first: 100% [63%, 100%]);" in done.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("way", "says"),
+    [
+        ("first", "both orders agree: 0% [0%, 37%]; first text preferred: 100% [63%, 100%]; garbage: 0% [0%, 37%];"),
+        ("first", "The judge prefers the text shown first"),
+        ("first", "Both orders of a pair agree in 0% [0%, 37%] of the cases, and two coins would in 50%:"),
+        ("garbage", "garbage: 100% [63%, 100%]; refusals: 0% [0%, 37%]."),
+        ("garbage", "100% of the answers are invalid, more than 20%: this judge cannot do it"),
+        ("garbage", "8 of 8 pairs have no value"),
+        ("longer", "both orders agree: 100% [63%, 100%]; first text preferred: 50%"),
+    ],
+)
+def test_a_verdict_says_how_far_to_trust_its_judge(tmp_path: Path, way: str, says: str) -> None:
+    goal = {"raise": "judge", "baseline": "temperature=0.7"}
+    with study_of(tmp_path, {WARM: long(2), COLD: long(9)}) as study, serving(FakeJudge(way)) as server:
+        asked(study, server)
+        found = decide(study, goal=goal)
+        other = decide(study, goal={**goal, "raise": "length"})
+    assert "Judge wise, 8 pairs: both orders agree: " in str(found)
+    assert says in str(found)
+    assert "udge wise" not in str(other)
 
 
 def test_repeats_are_asked_and_counted(study: Study) -> None:

@@ -14,12 +14,11 @@ from poise.errors import StudyError, UsageError
 from poise.goals import DEFAULT_BASELINE
 from poise.judges.endpoint import QUESTION, Endpoint, find_endpoint
 from poise.judges.hearing import Hearing, Pair, Progress, Task
-from poise.judges.reliability import TOO_MANY, Judged, Reliability, reliability
+from poise.judges.reliability import Judged, Reliability, reliability
 from poise.metrics.judged import ORDERS, Judgement, Panel, baseline_texts, read_kept
 from poise.params import SamplingParams
 from poise.records import Trial
 from poise.study import Study
-from poise.tables import figure
 from poise.trials import find_trial
 
 PARALLEL = 4
@@ -117,24 +116,7 @@ class Judging:
     @property
     def notes(self) -> list[str]:
         """What to know before using the values, a sentence each."""
-        found, r = [], self.reliability
-        if r.doubtful:
-            invalid = (r.garbage.share or 0) + (r.refusals.share or 0)
-            found.append(
-                f"{invalid:.0%} of the answers are invalid, more than {TOO_MANY:.0%}: this judge cannot do it. "
-                "Take another --model, or a plainer --question."
-            )
-        if r.withheld:
-            found.append(
-                f"{r.withheld:,} of {self.plan.pairs:,} pairs have no value, for want of a valid answer in both orders."
-            )
-        if r.first.low is not None and r.first.high is not None and not r.first.low <= 0.5 <= r.first.high:
-            found.append(
-                f"The judge prefers the text shown {'first' if r.first.low > 0.5 else 'second'} "
-                f"({figure(r.first.share)} first); asking in both orders takes this out of the values, "
-                "and leaves them closer to 0.5."
-            )
-        return found
+        return [f"{doubt[0].upper()}{doubt[1:]}." for doubt in self.reliability.doubts]
 
     def __str__(self) -> str:
         plan = self.plan

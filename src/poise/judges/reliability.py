@@ -9,11 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from poise.metrics.judged import Judgement, value_of
+from poise.metrics.judged import Judgement, baseline_texts, pair_of, read_kept, read_panel, value_of
+from poise.numerals import figure, interval
 from poise.stats import MIN_UNITS, Bounds, mean_interval
-from poise.tables import Footnotes, Table, figure, interval
+from poise.study import Study
+from poise.tables import Footnotes, Table
 
 TOO_MANY = 0.2  # invalid answers, as a share, above which a judge is not to be trusted
+COIN = 0.5  # how often the two orders of a pair agree where each is judged by a coin
 
 
 class Share(NamedTuple):
@@ -33,6 +36,12 @@ class Share(NamedTuple):
     n: int
     n_prompts: int
     note: str
+
+    def __str__(self) -> str:
+        """It with its interval; where there is no share, why."""
+        if self.share is None:
+            return self.note
+        return f"{figure(self.share, 'share')} {interval(self.low, self.high, 'share')}".rstrip()
 
 
 class Judged(NamedTuple):
@@ -58,6 +67,7 @@ class Reliability:
         garbage: share of answers that are none of the three words, even asked again.
         refusals: share of answers that were declined, even asked again.
         withheld: pairs without a value, for want of a valid answer in both orders.
+        pairs: of different texts that were looked at.
     """
 
     orders: Share
@@ -66,17 +76,57 @@ class Reliability:
     garbage: Share
     refusals: Share
     withheld: int
+    pairs: int
 
     @property
     def doubtful(self) -> bool:
         """Whether more than a fifth of the answers are invalid."""
         return (self.garbage.share or 0.0) + (self.refusals.share or 0.0) > TOO_MANY
 
+    @property
+    def doubts(self) -> list[str]:
+        """What speaks against its values, a clause each."""
+        found, first = [], self.first
+        if self.doubtful:
+            invalid = (self.garbage.share or 0) + (self.refusals.share or 0)
+            found.append(
+                f"{figure(invalid, 'share')} of the answers are invalid, more than {figure(TOO_MANY, 'share')}: this "
+                "judge cannot do it; take another --model, or a plainer --question"
+            )
+        if self.withheld:
+            found.append(
+                f"{self.withheld:,} of {self.pairs:,} pairs have no value, for want of a valid answer in both orders"
+            )
+        if first.low is not None and first.high is not None and not first.low <= 0.5 <= first.high:
+            found.append(
+                f"the judge prefers the text shown {'first' if first.low > 0.5 else 'second'} (first: {first}); asking "
+                "in both orders takes this out of the values, and leaves them closer to 0.5"
+            )
+        orders = self.orders.share if self.orders.low is None else self.orders.low
+        if orders is not None and orders <= COIN:
+            found.append(
+                f"both orders of a pair agree in {self.orders} of the cases, and two coins would in "
+                f"{figure(COIN, 'share')}: its preferences may be noise, or a liking for a place"
+            )
+        return found
+
+    @property
+    def figures(self) -> str:
+        """Its shares in one clause."""
+        shares = (
+            ("both orders agree", self.orders), ("first text preferred", self.first), ("garbage", self.garbage),
+            ("refusals", self.refusals),
+        )  # fmt: skip
+        return "; ".join(f"{name}: {share}" for name, share in shares)
+
     def table(self) -> Table:
         """One line per share."""
         marks = Footnotes()
         rows = [
-            [name, figure(s.share), interval(s.low, s.high), f"{s.n:,}", f"{s.n_prompts:,}", marks.mark(s.note)]
+            [
+                name, figure(s.share, "share"), interval(s.low, s.high, "share") or "–", f"{s.n:,}",
+                f"{s.n_prompts:,}", marks.mark(s.note),
+            ]
             for name, s in (
                 ("both orders agree", self.orders), ("repeats agree", self.repeats),
                 ("first text preferred", self.first), ("garbage", self.garbage), ("refusals", self.refusals),
@@ -118,7 +168,37 @@ def reliability(judged: Iterable[Judged]) -> Reliability:
         garbage=_share([(p, float(a == "garbage")) for p, a in answers], "no answers"),
         refusals=_share([(p, float(a == "refusal")) for p, a in answers], "no answers"),
         withheld=sum(value_of(judgements) is None for _, judgements in pairs),
+        pairs=len(pairs),
     )
+
+
+def trust(study: Study, use_case: str) -> tuple[str, Reliability] | None:
+    """The judge whose values the metric `judge` has in a use case, and what its answers there say about it.
+
+    Args:
+        study: with completions.
+        use_case: one of its use cases.
+
+    Returns:
+        Its name and its reliability; None where nobody was asked.
+    """
+    panel = read_panel(study, use_case)
+    if panel is None:
+        return None
+    told: dict[str, list[Judgement]] = {}
+    for judgement in read_kept(study).values():
+        told.setdefault(judgement.pair, []).append(judgement)
+    others = baseline_texts(study, use_case, panel.baseline)
+    found: dict[str, Judged] = {}
+    for c in study.completions(use_case, with_logprobs=False):
+        other = others.get((c.request.prompt_ids, c.request.seed, c.request.draw))
+        if other is None or other == c.text:
+            continue
+        asked = panel.asked(c.request.prompt_ids)
+        name = pair_of(asked, c.text, other)
+        if name in told:
+            found[name] = Judged(asked, told[name])
+    return panel.model, reliability(found.values())
 
 
 def _share(cases: Sequence[tuple[str, float]], absent: str) -> Share:

@@ -11,9 +11,10 @@ from poise.comparisons import compare
 from poise.errors import UsageError
 from poise.goals import REFERENCE, Goal, read_goal
 from poise.holdouts import ITSELF, Gain, cross_fit, gain, leave_one_out, worth
+from poise.judges.reliability import trust
 from poise.metrics import METRICS
 from poise.metrics.limits import check_limits
-from poise.numerals import figure
+from poise.numerals import count, figure
 from poise.races import STOPS
 from poise.references import reference_values
 from poise.samples import Sample, by_prompt
@@ -134,7 +135,7 @@ def _too_little(case: Case, sample: Sample, aside: Mapping[int, str]) -> Verdict
         use_case=case.use_case, goal=case.goal, unit=METRICS[case.goal.aim.metric].unit, status="not enough",
         scope=sample.scope, units=sample.units, held_out=0, baseline=case.trials[case.baseline], recommended=None,
         contenders=contenders, promised=nothing, delivered=nothing, naive=None, smallest_detectable=None, more=None,
-        notes=(lacking, *case.notes), target=_target(case, sample),
+        notes=(lacking, *case.notes, *_of_judge(case)), target=_target(case, sample),
     )  # fmt: skip
 
 
@@ -275,7 +276,16 @@ def _notes(view: View) -> list[str]:
         notes.append(f"set aside: {'; '.join(f'{case.trials[k].label} ({why})' for k, why in view.aside.items())}")
     if case.study.fingerprint.provenance.get("replay") == "unverified":
         notes.append("on this device a text's last bits may depend on the batch it was drawn in")
-    return [*notes, *_of_server(case)]
+    return [*notes, *_of_judge(case), *_of_server(case)]
+
+
+def _of_judge(case: Case) -> list[str]:
+    """How far to trust the judge whose preferences the goal goes by."""
+    found = trust(case.study, case.use_case) if "judge" in case.goal.metrics else None
+    if found is None:
+        return []
+    judge, said = found
+    return [f"judge {judge}, {count(said.pairs, 'pair')}: {said.figures}", *said.doubts]
 
 
 def _of_server(case: Case) -> list[str]:
