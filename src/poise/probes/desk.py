@@ -22,7 +22,7 @@ REFUSALS: frozenset[FaultKind] = frozenset({"rejected", "context", "broken", "ma
 _NO_TOP_K: Mapping[str, tuple[int, ...]] = {"vllm": (0, -1), "sglang": (-1,)}
 _ANY_TOP_K = (0, -1)
 
-Progress = Callable[[str, int, int], None]  # what is looked at, requests made, requests that may be made
+Progress = Callable[[int, str], None]  # requests made, what is looked at
 
 
 class Spent(Exception):
@@ -60,6 +60,8 @@ class Desk:
         self.plain: dict[str, float] = {}  # what switches every parameter off there, by poise's names
         self.refused: dict[str, str] = {}  # parameters that are refused even so, with the server's words
         self.copies = False  # whether texts without a seed are drawn with the same luck
+        self.moved: frozenset[str] = frozenset()  # parameters that change what is listed
+        self.lists: dict[str, Choice] = {}  # what is listed after some texts with everything off
         self._progress, self._asked = progress, 0
         self._openings = random.Random(seed).sample(OPENINGS, len(OPENINGS))  # noqa: S311  no secret
 
@@ -71,7 +73,7 @@ class Desk:
     def say(self, what: str) -> None:
         """Tell what is looked at now."""
         if self._progress is not None:
-            self._progress(what, self.requests, self.budget)
+            self._progress(self.requests, what)
 
     def can(self, name: str) -> bool:
         """Whether a parameter can be sent at all."""
@@ -91,6 +93,11 @@ class Desk:
     def opening(self) -> str:
         """An opening that was not used for a while."""
         return self._openings[self.turn % len(self._openings)]
+
+    def flat(self) -> str:
+        """One of the openings after which much may follow, as far as lists are known."""
+        known = list(self.lists)
+        return known[self.turn % len(known)] if known else self.opening()
 
     def call(self, text: str, fields: Mapping[str, Any], tokens: int, **more: Any) -> Call:
         """A request that continues a text."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -43,6 +43,8 @@ class Draws:
         step: how many tokens were drawn before, (P,).
         text: the text that each place belongs to, (P,), from 0.
         histories: one per text.
+        seen: where log-probabilities are those after the steps: what was listed under the settings in question, p of
+            each token of `logprobs`, which is then what is listed with everything off, (P, N).
     """
 
     logprobs: Rows
@@ -52,6 +54,7 @@ class Draws:
     step: NDArray[np.intp]
     text: NDArray[np.intp]
     histories: tuple[History, ...]
+    seen: Rows | None = None
     _counted: dict[tuple[Scope, int], Rows] = field(default_factory=dict)
 
     @property
@@ -83,6 +86,10 @@ class Draws:
         special = np.take_along_axis(self.special, at, axis=1)[:, 0] & inside
         mass = np.exp(self.logprobs).sum(axis=1)
         return np.asarray((self.drawn >= 0) & ~special & (mass <= _TOO_MUCH))
+
+    def beside(self, seen: Rows) -> Draws:
+        """The same lists, with what was listed under other settings."""
+        return replace(self, seen=seen, _counted={})
 
     def counts(self, scope: Scope = "output", window: int = 0) -> Rows:
         """How often each listed token was said before, (P, N).
@@ -197,4 +204,5 @@ def joined(parts: Sequence[Draws]) -> Draws:
         step=np.concatenate([p.step for p in parts]),
         text=np.concatenate([p.text + first for p, first in zip(parts, firsts, strict=True)]),
         histories=tuple(h for p in parts for h in p.histories),
+        seen=None if parts[0].seen is None else np.concatenate([p.seen for p in parts if p.seen is not None]),
     )

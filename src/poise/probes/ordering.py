@@ -80,7 +80,8 @@ async def try_order(desk: Desk, known: Findings) -> Order:
     """
     before, pairs = desk.cost, []
     for steps in PAIRS:
-        design = best_design(known, *steps) if all(map(known.works, steps)) else None
+        alike = len({n in desk.moved for n in steps}) == 1  # else neither lists nor tokens show both
+        design = best_design(known, *steps) if alike and all(map(known.works, steps)) else None
         if design is not None:
             pairs.append(await _try_pair(desk, known, steps, design))
     return judge_order(pairs, desk, before)

@@ -112,7 +112,7 @@ def _others(name: str, value: float) -> Iterator[float]:
 
 def _misread(name: str, value: float) -> Iterator[dict[str, float]]:
     """The value as one of another parameter."""
-    for other, p in PARAMETERS.items():
+    for other, p in PARAMETERS.items() if value else ():
         fits = value >= p.low and not (p.low_open and value <= p.low) and (p.high is None or value <= p.high)
         whole = p.kind == "float" or value == int(value)
         if other != name and fits and whole and value != p.neutral and not (other == "top_k" and value < 1):

@@ -34,7 +34,9 @@ class Findings:
         order: of the steps, as far as it is known.
         plain: tokens drawn with everything switched off.
         own: texts of the model itself, to be continued.
-        outcomes: of every value tried.
+        outcomes: of every value tried, but for a temperature of 0.
+        greedy: the outcome of that.
+        repeats: whether it gives the same text again.
     """
 
     base: dict[str, float] = field(default_factory=dict)
@@ -42,6 +44,8 @@ class Findings:
     plain: Draws | None = None
     own: Prompts = ()
     outcomes: list[Outcome] = field(default_factory=list)
+    greedy: Outcome | None = None
+    repeats: bool = False
 
     def of(self, name: str) -> list[Outcome]:
         """The outcomes of one parameter."""
@@ -57,6 +61,11 @@ class Findings:
         return any(o.verdict == "as asked" and o.question.value == value for o in self.of(name))
 
 
+async def try_greedy(desk: Desk, known: Findings) -> None:
+    """A temperature of 0: nothing but the likeliest token."""
+    known.greedy = await settle(desk, question(known, "temperature", 0.0, {}))
+
+
 async def try_temperature(desk: Desk, known: Findings) -> None:
     """A low and a high temperature."""
     for value in VALUES["temperature"]:
@@ -65,7 +74,8 @@ async def try_temperature(desk: Desk, known: Findings) -> None:
 
 async def try_truncation(desk: Desk, known: Findings, name: str) -> None:
     """Values of a truncation, one that does much and one that does little; top-k at a high temperature."""
-    hot = {"temperature": HOT} if name == "top_k" and known.holds("temperature", HOT) else {}
+    warm = known.holds("temperature", HOT) and ("temperature" in desk.moved) == (name in desk.moved)
+    hot = {"temperature": HOT} if name == "top_k" and warm else {}
     strong = [v for v in VALUES[name] if v not in MILD[name]]
     for value in [*strong, *mildest(desk, known, name, hot)]:
         sent = hot if value != 3 else {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from poise.probes.desk import REFUSALS, Desk
 from poise.probes.draws import Draws, joined
@@ -81,18 +83,36 @@ class Outcome(NamedTuple):
 
 
 async def draw(desk: Desk, question: Question) -> Draws:
-    """One round of texts."""
+    """One round of texts; of lists, where the parameters in question change what is listed."""
+    params = {**question.sent, question.name: question.value} if question.name else question.sent
+    fields = desk.fields(params, question.leave_out)
+    if desk.moved & {*params, *question.leave_out}:
+        return await _compare(desk, question, fields)
     calls, known = [], []
     for _ in range(TEXTS):
         own = question.prompts
         text, tokens = own[desk.turn % len(own)] if own else (desk.opening(), ())
-        fields = desk.fields(
-            {**question.sent, question.name: question.value} if question.name else question.sent, question.leave_out
-        )
         calls.append(desk.call(text, fields, question.tokens, logprobs=desk.likeliest))
         known.append(tokens)
     answers = await desk.ask_all(calls)
     return desk.reader.read([a.choices[0] for a in answers], known)
+
+
+async def _compare(desk: Desk, question: Question, fields: Mapping[str, Any]) -> Draws:
+    """What is listed first after some texts: with everything off, and under the settings in question."""
+    own = question.prompts
+    pairs = [own[desk.turn % len(own)] if own else (desk.flat(), ()) for _ in range(TEXTS)]
+    for text, _ in pairs:
+        if text not in desk.lists:
+            answer = await desk.ask(desk.call(text, desk.fields({}), 1, logprobs=desk.likeliest))
+            desk.lists[text] = answer.choices[0]
+    answers = await desk.ask_all([desk.call(text, fields, 1, logprobs=desk.likeliest) for text, _ in pairs])
+    plain = desk.reader.read([desk.lists[text] for text, _ in pairs], [tokens for _, tokens in pairs])
+    now = desk.reader.read([a.choices[0] for a in answers])
+    if plain.places != now.places:  # a text that ended at once
+        return desk.reader.read(()).beside(np.zeros((0, desk.reader.width)))
+    same = plain.keys[:, :, None] == now.keys[:, None, :]
+    return plain.beside((same * np.exp(now.logprobs)[:, None, :]).sum(axis=2))
 
 
 async def settle(desk: Desk, question: Question) -> Outcome:

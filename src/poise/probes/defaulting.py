@@ -1,0 +1,98 @@
+"""What an empty request gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from poise.probes.desk import Desk
+from poise.probes.draws import Draws, joined
+from poise.probes.fits import AGAINST, ALPHA, BETA, Book, log_mean
+from poise.probes.fitting import Params, established, fit, laws, neutral, variants
+from poise.probes.plainly import drawn
+from poise.probes.shaping import Findings
+from poise.probes.words import finding
+from poise.servers.calls import Kind
+from poise.servers.honours import Finding
+
+# What an empty request gets where the server publishes nothing else.
+USUAL: Mapping[Kind, Params] = {
+    "llama.cpp": {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05},
+    "llama-cpp-python": {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repetition_penalty": 1.1},
+    "ollama": {"temperature": 0.8, "top_k": 40, "top_p": 0.9},
+}
+PLACES, MORE = 240, 3  # drawn tokens of one look, and looks at most
+
+
+class Defaults(NamedTuple):
+    """What was found: the finding, and the values that could be established."""
+
+    finding: Finding
+    values: dict[str, float]
+
+
+async def try_defaults(desk: Desk, known: Findings) -> Defaults:
+    """Send nothing, and see what that is drawn with.
+
+    Args:
+        desk: the server.
+        known: the order of its steps, and its own words.
+
+    Returns:
+        What was found.
+
+    Raises:
+        Fault: the server is not there.
+        Spent: no more requests may be made.
+    """
+    before, expected = desk.cost, published(desk)
+    parts: list[Draws] = []
+    found, values, holds = expected, dict[str, float](), True
+    for _ in range(MORE):
+        parts.append(await drawn(desk, known, PLACES, tuple(desk.wire.names)))
+        book = Book(joined(parts), desk.copies)
+        holds = not departs(book, expected, known)
+        found = expected if holds else fit(book, fit(book, expected, known.order), known.order)
+        values = established(book, found, known.order)
+        if len(values) >= len(desk.wire.names):
+            break
+    cost, places = desk.cost.since(before), sum(p.places for p in parts)
+    shown, wanted = said(found), said(expected)
+    if holds:
+        evidence = f"{places} tokens of empty requests are as likely under {shown} as they should be"
+        told = finding("defaults", "honoured", cost, evidence=evidence, false_alarm=ALPHA, power=1 - BETA)
+        return Defaults(told, values)
+    nats = book.nats(laws(found, known.order), laws(expected, known.order))
+    evidence = f"{places} tokens of empty requests are e^{nats:.0f} times as likely under {shown} as under {wanted}"
+    how = f"an empty request is drawn with {shown}"
+    told = finding(
+        "defaults", "honoured otherwise", cost, how=how, evidence=evidence, false_alarm=ALPHA, power=1 - BETA
+    )
+    return Defaults(told, values)
+
+
+def published(desk: Desk) -> Params:
+    """What an empty request should get: what the server says, else what its software is known for, else nothing."""
+    usual = {**USUAL.get(desk.about.kind, {}), **desk.about.defaults}
+    return {n: float(v) for n, v in usual.items() if v != neutral(n) and not (n == "top_k" and v <= 0)}
+
+
+def departs(book: Book, expected: Params, known: Findings) -> bool:
+    """Whether some other setting explains the draws far better."""
+    mine = laws(expected, known.order)
+    others = [laws(p, known.order) for _, p in variants(expected)]
+    if expected:
+        others.append(laws({}, known.order))
+    return log_mean([book.nats(other, mine) for other in others]) >= AGAINST
+
+
+def said(params: Params) -> str:
+    """Settings in words.
+
+    >>> said({"temperature": 0.7, "top_p": 0.8})
+    'temperature 0.7 and top_p 0.8'
+    """
+    shown = [f"{n} {v:g}" for n, v in params.items()]
+    if not shown:
+        return "temperature 1 and nothing else"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

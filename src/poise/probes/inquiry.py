@@ -1,0 +1,224 @@
+"""The stages of a probe: each builds on what the ones before it found."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from poise.params import PARAMETERS
+from poise.probes import biasing, defaulting, limits, listing, ordering, penalising, plainly, repeats, shaping, silent
+from poise.probes.desk import REFUSALS, Cost, Desk
+from poise.probes.plan import PENALTIES
+from poise.probes.shaping import TRUNCATIONS, Findings
+from poise.probes.words import finding, refused, summed
+from poise.servers.calls import Call, Fault
+from poise.servers.honours import Finding
+
+Stage = tuple[str, Callable[[], Awaitable[None]]]
+_NEEDS_LISTS = "without log-probabilities it cannot be told"
+
+
+class Inquiry:
+    """What is known of one server, and how to learn more.
+
+    Args:
+        desk: the server.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk, self.known = desk, Findings()
+        self.listing = listing.Listing("unknown")
+        self.dialect, self.takes_ids = "server", desk.about.takes_ids
+        self._found: dict[str, Finding] = {}
+        self._costs: dict[str, Cost] = {}
+        self._silence: silent.Silence | None = None
+        self._values: dict[str, float] = {}
+
+    def stages(self) -> tuple[Stage, ...]:
+        """What is done, in order, with the words for it."""
+        return (
+            ("what switches everything off", self.desk.settle),
+            ("which log-probabilities come back", self._lists),
+            ("seeds", self._seeds),
+            ("what is in force when everything is off", self._plain),
+            ("temperature", self._temperature),
+            ("truncations", self._truncations),
+            ("order of the steps", self._order),
+            ("penalties", self._penalties),
+            ("where texts end", self._limits),
+            ("logit_bias", self._bias),
+            ("token ids", self._ids),
+            ("what an empty request gets", self._defaults),
+        )
+
+    def results(self) -> dict[str, Finding]:
+        """Every finding so far."""
+        for name in PARAMETERS:
+            outcomes = self.known.of(name)
+            if outcomes:
+                told = self.desk.refused.get(name, "")
+                self._found[name] = summed(name, outcomes, self._costs.get(name, Cost()), told)
+        return {n: f._replace(value=self._values.get(n)) for n, f in self._found.items()}
+
+    @property
+    def _lists_tell(self) -> bool:
+        return self.listing.sort in ("raw", "processed")
+
+    async def _lists(self) -> None:
+        before, desk = self.desk.cost, self.desk
+        found = self.listing = await listing.look(desk)
+        desk.moved = frozenset(found.moved)
+        cost, most = desk.cost.since(before), desk.wire.most_logprobs
+        seen = f"{found.most} of {found.asked} came"
+        if found.most == 0:
+            honour, how = ("rejected", f"the server answers: {found.told}") if found.told else ("ignored", "none come back")
+            self._found["logprobs"] = finding("logprobs", honour, cost, how=how, evidence=seen)  # type: ignore[arg-type]
+            return
+        hows = [f"they are those after {', '.join(found.moved)}"] if found.moved else []
+        hows += [found.told] if found.sort == "unknown" else []
+        hows += [f"at most {found.most} come back"] if found.most < min(most, found.asked, 20) else []
+        moved = "change what is listed" if found.moved else "nothing tried changes what is listed"
+        seen += f"; {', '.join(found.moved)} {moved}" if found.moved else f"; {moved}"
+        honoured = "honoured otherwise" if hows else "honoured"
+        self._found["logprobs"] = finding("logprobs", honoured, cost, how="; ".join(hows), evidence=seen)  # type: ignore[arg-type]
+        if found.sort == "unknown":
+            desk.likeliest = None
+
+    async def _seeds(self) -> None:
+        found = await repeats.try_seed(self.desk)
+        self._found["seed"], self.desk.copies = found
+        self._found["n"] = await repeats.try_n(self.desk)
+
+    async def _plain(self) -> None:
+        if self.listing.sort == "raw":
+            await plainly.find_plain(self.desk, self.known)
+        elif self.listing.sort == "processed":
+            self.known.own, self.known.plain = await penalising.own_words(self.desk)
+
+    async def _temperature(self) -> None:
+        desk, before = self.desk, self.desk.cost
+        if not desk.can("temperature"):
+            return
+        if not self._lists_tell:
+            self._found["temperature"], self._silence = await silent.try_temperature(desk)
+            self._found["greedy"] = self._greedy_of(desk.cost.since(before))
+            return
+        await shaping.try_greedy(desk, self.known)
+        await self._greedy()
+        middle = desk.cost
+        await shaping.try_temperature(desk, self.known)
+        self._costs["temperature"] = desk.cost.since(middle)
+
+    async def _greedy(self) -> None:
+        """Temperature 0: the likeliest token, and so the same text again."""
+        desk, before = self.desk, self.desk.cost
+        outcome = self.known.greedy
+        assert outcome is not None
+        try:
+            texts = await repeats.greedy_texts(desk)
+        except Fault as fault:
+            if fault.kind not in REFUSALS:
+                raise
+            self._found["greedy"] = refused("greedy", fault, desk.cost.since(before))
+            return
+        self.known.repeats = len(set(texts)) == 1
+        told = summed("temperature", [outcome], desk.cost.since(before))
+        evidence = f"temperature {told.evidence}; {len(set(texts))} different texts of one request in {len(texts)}"
+        if told.honour == "honoured" and not self.known.repeats:
+            evidence += ", each of them the likeliest by its own log-probabilities"
+        if told.honour == "cannot tell" and self.known.repeats:
+            told = told._replace(honour="honoured", false_alarm=0.0)
+        self._found["greedy"] = told._replace(name="greedy", evidence=evidence)
+
+    def _greedy_of(self, cost: Cost) -> Finding:
+        """Greedy, from texts alone."""
+        found = self._silence
+        if found is None:
+            return self._found["temperature"]._replace(name="greedy")
+        seen = self._found["temperature"].evidence
+        if found.cold.empty or found.plain.alike:
+            return finding("greedy", "cannot tell", cost, evidence=seen)
+        self.known.repeats = found.cold.alike
+        if found.cold.alike:
+            return finding("greedy", "honoured", cost, evidence=seen)
+        how = "temperature 0 does not repeat itself"
+        return finding("greedy", "honoured otherwise", cost, how=how, evidence=seen)
+
+    async def _truncations(self) -> None:
+        for name in shaping.names_of(self.desk, TRUNCATIONS):
+            before = self.desk.cost
+            if self._lists_tell:
+                await shaping.try_truncation(self.desk, self.known, name)
+                self._costs[name] = self.desk.cost.since(before)
+            elif self._silence is not None:
+                self._found[name] = await silent.try_alone(self.desk, name, self._silence)
+            else:
+                self._found[name] = await self._mute(name)
+
+    async def _mute(self, name: str) -> Finding:
+        """Whether a parameter is at least not refused."""
+        before = self.desk.cost
+        try:
+            value = shaping.VALUES[name][0]
+            await self.desk.ask(self.desk.call(self.desk.opening(), self.desk.fields({name: value}), 1))
+        except Fault as fault:
+            if fault.kind not in REFUSALS:
+                raise
+            return refused(name, fault, self.desk.cost.since(before))
+        return finding(name, "cannot tell", self.desk.cost.since(before), evidence=_NEEDS_LISTS)
+
+    async def _penalties(self) -> None:
+        for name in shaping.names_of(self.desk, PENALTIES):
+            before = self.desk.cost
+            if self.listing.sort == "raw":
+                await penalising.try_penalty(self.desk, self.known, name)
+                self._costs[name] = self.desk.cost.since(before)
+            elif self.known.repeats:
+                self._found[name] = await silent.try_pressed(self.desk, name)
+            else:
+                self._found[name] = await self._mute(name)
+
+    async def _order(self) -> None:
+        if not self._lists_tell:
+            self._found["order"] = finding("order", "cannot tell", evidence=_NEEDS_LISTS)
+            return
+        found = await ordering.try_order(self.desk, self.known)
+        self.dialect, self.known.order, self._found["order"] = found
+
+    async def _limits(self) -> None:
+        self._found["max_tokens"] = await limits.try_max_tokens(self.desk)
+        self._found["stop"] = await limits.try_stop(self.desk, self.known.repeats)
+
+    async def _bias(self) -> None:
+        self._found["logit_bias"] = await biasing.try_bias(self.desk)
+
+    async def _ids(self) -> None:
+        """Whether prompts of token ids are read as the text that they spell."""
+        desk = self.desk
+        if not self.takes_ids:
+            return
+        text = desk.opening()
+        try:
+            ids = await desk.wire.tokenize(text, True)
+            if not ids:
+                return
+            call = Call(ids=ids, fields=desk.fields({}), max_tokens=1, logprobs=desk.likeliest)
+            answer = await desk.ask(call)
+        except Fault as fault:
+            if fault.kind not in REFUSALS:
+                raise
+            self.takes_ids = False
+            return
+        if desk.likeliest is not None and not desk.chat and answer.choices[0].positions:
+            one = listing.listed(answer.choices[0].positions[0], desk.reader.width)
+            other = await listing.first_list(desk, text, {})
+            self.takes_ids = listing.distance(one, other) < max(0.1, 3 * self.listing.noise)
+
+    async def _defaults(self) -> None:
+        if self.listing.sort == "raw":
+            found = await defaulting.try_defaults(self.desk, self.known)
+            self._found["defaults"], self._values = found
+        elif self._silence is not None:
+            self._found["defaults"], value = await silent.try_defaults(self.desk, self._silence)
+            self._values = {} if value is None else {"temperature": value}
+        else:
+            self._found["defaults"] = finding("defaults", "cannot tell", evidence=_NEEDS_LISTS)

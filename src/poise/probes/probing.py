@@ -1,0 +1,99 @@
+"""Finds out what a server really does with every parameter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from poise.errors import UsageError
+from poise.params import PARAMETERS
+from poise.probes.desk import Desk, Progress, Spent
+from poise.probes.inquiry import Inquiry
+from poise.probes.words import SPENT, finding
+from poise.servers.calls import Fault, Wire
+from poise.servers.honours import Finding, Probe
+from poise.servers.loops import LoopThread
+from poise.servers.opening import TIMEOUT, open_wire
+from poise.servers.words import Place, error_of
+
+BUDGET = 300  # requests
+LEAST = 20
+BEHAVIOURS = ("greedy", "order", "logit_bias", "stop", "max_tokens", "seed", "n", "logprobs", "defaults")
+
+
+async def probe_wire(
+    wire: Wire, *, seed: int = 0, budget: int = BUDGET, progress: Progress | None = None
+) -> Probe:
+    """Find out what a server honours.
+
+    Args:
+        wire: to the server.
+        seed: of the order in which openings are used.
+        budget: requests at most, at least 20.
+        progress: told the requests made, and what is looked at.
+
+    Returns:
+        One finding per parameter that the wire can name, and per behaviour.
+
+    Raises:
+        Fault: the server is not there, or answers nothing.
+        UsageError: a budget that is too small.
+    """
+    if budget < LEAST:
+        raise UsageError(f"A probe needs at least {LEAST} requests", str(budget), f"The usual budget is {BUDGET}")
+    began, about = time.perf_counter(), await wire.about()
+    desk = Desk(wire, about, budget, seed, progress)
+    inquiry = Inquiry(desk)
+    stages: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = inquiry.stages()
+    try:
+        for what, stage in stages:
+            desk.say(what)
+            await stage()
+    except Spent:
+        pass
+    return Probe(
+        url=wire.url, model=about.model, kind=about.kind, version=about.version, identity=about.identity,
+        dialect=inquiry.dialect, logprobs=inquiry.listing.sort, top_logprobs=inquiry.listing.most,
+        takes_ids=inquiry.takes_ids, findings=_complete(wire, inquiry.results()),
+        requests=desk.requests, tokens=desk.tokens, seconds=time.perf_counter() - began, made_at=time.time(),
+    )  # fmt: skip
+
+
+def _complete(wire: Wire, found: dict[str, Finding]) -> tuple[Finding, ...]:
+    """Every parameter and behaviour, in order; what was not reached cannot be told."""
+    names = [*(n for n in PARAMETERS if n in wire.names), *BEHAVIOURS]
+    return tuple(found.get(n) or finding(n, "cannot tell", evidence=SPENT) for n in names)
+
+
+def probe(
+    server: str | Wire, *, key_env: str | None = None, timeout: float = TIMEOUT, seed: int = 0, budget: int = BUDGET,
+    progress: Progress | None = None,
+) -> Probe:  # fmt: skip
+    """Find out what a server really does with every parameter.
+
+    Args:
+        server: ``http(s)://HOST[:PORT]/v1[#MODEL]``, ``ollama:NAME``, or a wire.
+        key_env: the environment variable that holds the server's key.
+        timeout: seconds that an answer may take.
+        seed: of the order in which prompts are used.
+        budget: requests at most.
+        progress: told the requests made, and what is looked at.
+
+    Returns:
+        What the server honours, with evidence and error rates.
+
+    Raises:
+        ServerError: it cannot be reached, or answers nothing.
+        ModelError: no URL of a server, or no such model.
+        UsageError: a budget that is too small, or a library that is not installed.
+    """
+    wire: Any = open_wire(server, key_env, timeout) if isinstance(server, str) else server
+    loop = LoopThread(wire.close)
+    try:
+        return loop.run(probe_wire(wire, seed=seed, budget=budget, progress=progress))
+    except Fault as fault:
+        place = Place(wire.url, wire.model, key_env=key_env or "", names=wire.names)
+        raise error_of(fault, place) from None
+    finally:
+        loop.close()
