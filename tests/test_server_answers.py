@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from poise.servers.calls import Call, Fault, Likely
+from poise.servers.answers import Reader
+from poise.servers.calls import Answer, Call, Fault, Likely
+from poise.servers.llama_native import native_answer
 from talking_servers import (
     CHAT,
     HELLO,
@@ -105,6 +111,8 @@ def test_log_probabilities_of_vllm_s_completions_name_ids() -> None:
     assert found.positions[0].drawn.id == 9
     assert [t.id for t in found.positions[0].likeliest] == [4, 7]  # the drawn one came on top of the two asked for
     assert found.token_ids == (9,)
+    stand.table[TEXT] = continued(logprobs=logprobs)
+    assert ask(stand, Call(ids=(1,), max_tokens=1, logprobs=2)).choices[0].token_ids == (9,)  # they say it too
 
 
 def test_no_more_likeliest_tokens_than_asked_for() -> None:
@@ -205,7 +213,7 @@ def test_what_is_no_native_answer_is_malformed(answer: Any) -> None:
     assert caught.value.kind == "malformed"
 
 
-@pytest.mark.parametrize("logprob", [b"NaN", b'"x"', b"true", b"[]"])
+@pytest.mark.parametrize("logprob", [b"NaN", b'"x"', b"true", b"[]", b"0.5", b"Infinity", b"-" + b"9" * 4000])
 def test_a_log_probability_that_is_no_number_is_malformed(logprob: bytes) -> None:
     raw = b'{"choices": [{"text": "a", "logprobs": {"tokens": ["a"], "token_logprobs": [' + logprob + b"]}}]}"
     with pytest.raises(Fault, match="no number"):
@@ -260,3 +268,56 @@ def test_a_key_that_comes_back_is_taken_out() -> None:
     found = run(lambda w: w.ask(Call(HELLO, logprobs=0)), wire_to(plain(**{CHAT: answer}), "m", key=key))
     assert key not in repr(found)
     assert found.choices[0].text == "Your key is [key]."
+
+
+# Anything at all.
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+DRAWN = {"token": "a", "logprob": -1.0, "id": 3, "bytes": [97], "top_logprobs": [{"token": "b", "logprob": -2}]}
+LOGPROBS = {"content": [DRAWN]}
+LEGACY = {"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [{"a": -1.0, "token_id:7": -2.0}]}
+WHOLE: list[tuple[Any, Callable[[Any, Reader], Answer], bool]] = [
+    (said(logprobs=LOGPROBS, token_ids=[3], message={"reasoning": "hm"}), lambda d, r: r.answer(d), True),
+    (continued(logprobs=LEGACY, stop_reason="x"), lambda d, r: r.answer(d), False),
+    (NATIVE, native_answer, False),
+    (
+        {"message": {"content": "a", "thinking": "b"}, "done": True, "done_reason": "stop"},
+        read_ollama,
+        True,
+    ),
+]
+
+
+def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in inner:
+        yield from places(value, (*path, key))
+
+
+def replaced(data: Any, path: tuple[Any, ...], value: Any) -> Any:
+    if not path:
+        return value
+    copied = dict(data) if isinstance(data, dict) else list(data)
+    copied[path[0]] = replaced(data[path[0]], path[1:], value)
+    return copied
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_an_answer_with_anything_in_any_place_is_read_or_is_a_fault(data: st.DataObject) -> None:
+    whole, read, chat = data.draw(st.sampled_from(WHOLE))
+    broken = replaced(whole, data.draw(st.sampled_from(list(places(whole)))), data.draw(JSON))
+    try:
+        found = read(broken, Reader(str, chat, 0.0, 3))
+    except Fault:  # and nothing else
+        return
+    for choice in found.choices:
+        assert isinstance(choice.text + choice.thinking + choice.finish + choice.refusal, str)
+        assert all(isinstance(i, int) for i in choice.token_ids)
+        assert all(not math.isnan(p.drawn.logprob) for p in choice.positions)
+        assert all(len(p.likeliest) <= 3 for p in choice.positions)

@@ -189,6 +189,11 @@ def test_an_error_that_comes_with_200(body: Any, kind: str) -> None:
     assert fault(plain(**{CHAT: body})).kind == kind
 
 
+def test_codes_are_read_and_not_shown() -> None:
+    found = fault(plain(**{CHAT: (400, openai_error("Too long.", "context_length_exceeded"))}))
+    assert (found.kind, found.told) == ("context", "Too long.")
+
+
 def test_a_list_of_models_that_is_none() -> None:
     for listed in ({"data": 7}, {}, 7, "x", {"data": None}):
         with pytest.raises(Fault) as caught:

@@ -10,6 +10,8 @@ from poise.servers.calls import Answer, Choice, Fault, Likely, Position
 from poise.texts import split_thinking
 
 _TAGS = ("<think>", "</think>")
+_LARGE = 2**63
+_ROUNDING = 1e-3  # a log-probability above it is none
 _ID = "token_id:"  # how vLLM writes a token whose id was asked for
 
 
@@ -75,7 +77,8 @@ class Reader(NamedTuple):
         if finish in ("content_filter", "refusal") and not (text or refusal):
             refusal = finish
         ids = ids_of(found.get("token_ids"))
-        return Choice(text, thinking, finish, self._positions(found.get("logprobs"), ids), ids, refusal)
+        positions = self._positions(found.get("logprobs"), ids)
+        return Choice(text, thinking, finish, positions, ids or drawn_ids(positions), refusal)
 
     def parted(self, message: Mapping[str, Any]) -> tuple[str, str]:
         """Text and thinking of a message."""
@@ -118,7 +121,7 @@ class Reader(NamedTuple):
     def _token(self, token: object, logprob: object, known: object = None, raw: object = None) -> Likely | None:
         if logprob is None:
             logprob = -math.inf  # how JSON is made to hold a probability of 0
-        if not is_number(logprob) or math.isnan(logprob) or not isinstance(token, str):
+        if not is_number(logprob) or logprob > _ROUNDING or not isinstance(token, str):
             return None
         written = token.removeprefix(_ID)
         named = written != token and written.isascii() and written.isdigit() and len(written) < 10
@@ -152,6 +155,12 @@ class Reader(NamedTuple):
         if isinstance(found, list):
             return "".join(self.text(part.get("text")) for part in found if isinstance(part, dict))
         return ""
+
+
+def drawn_ids(positions: tuple[Position, ...]) -> tuple[int, ...]:
+    """Token ids of what was drawn; empty where any is unknown."""
+    ids = tuple(p.drawn.id for p in positions if p.drawn.id is not None)
+    return ids if len(ids) == len(positions) else ()
 
 
 def finish_of(found: Mapping[str, Any]) -> str:
@@ -198,12 +207,14 @@ def count_of(found: object) -> int | None:
 
 def is_count(found: object) -> TypeGuard[int]:
     """Whether it is a whole number of 0 and more."""
-    return isinstance(found, int) and not isinstance(found, bool) and found >= 0
+    return isinstance(found, int) and not isinstance(found, bool) and 0 <= found < _LARGE
 
 
 def is_number(found: object) -> TypeGuard[float]:
-    """Whether it is a number; a truth value is none."""
-    return isinstance(found, int | float) and not isinstance(found, bool)
+    """Whether it is a number of a machine's size; a truth value is none, nor is NaN."""
+    if isinstance(found, float):
+        return not math.isnan(found)
+    return isinstance(found, int) and not isinstance(found, bool) and abs(found) < _LARGE
 
 
 def _object(found: object, what: str) -> Mapping[str, Any]:

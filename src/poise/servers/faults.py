@@ -112,8 +112,8 @@ def status_fault(status: int, headers: Mapping[str, str], body: bytes, hide: Hid
     Returns:
         The fault.
     """
-    raw, field = _said(body, headers)
-    told = short(raw, hide) or f"HTTP {status}"
+    said, code, field = _said(body, headers)
+    told, raw = short(said, hide) or f"HTTP {status}", f"{said} {code}"
     if 300 <= status < 400:
         return Fault("absent", short(f"it sends us on to {headers.get('location', 'nowhere')}", hide), status)
     kind, wait = _status_kind(status, raw), wait_of(headers)
@@ -172,29 +172,29 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         at = at.__cause__ or at.__context__
 
 
-def _said(body: bytes, headers: Mapping[str, str]) -> tuple[str, str]:
-    """What the body says is wrong, and the parameter that it names."""
+def _said(body: bytes, headers: Mapping[str, str]) -> tuple[str, str, str]:
+    """What the body says is wrong, its codes, and the parameter that it names."""
     text = body[:100_000].decode("utf-8", "replace")
     try:
         data: object = json.loads(text)
     except (ValueError, RecursionError):
         title = _TITLE.search(text)
         plain = "html" in headers.get("content-type", "").lower() or text.lstrip()[:1] == "<"
-        return (title.group(1) if title else _TAG.sub(" ", text) if plain else text), ""
+        return (title.group(1) if title else _TAG.sub(" ", text) if plain else text), "", ""
     found = data.get("error", data) if isinstance(data, dict) else data
     if isinstance(found, str):
-        return found, ""
+        return found, "", ""
     if not isinstance(found, dict):
-        return text, ""
+        return text, "", ""
     detail = found.get("detail")
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):  # FastAPI's list of what does not fit
         where = detail[0].get("loc")
         last = where[-1] if isinstance(where, list | tuple) and where else ""
-        return f"{detail[0].get('msg', '')} ({last})", last if isinstance(last, str) else ""
+        return f"{last}: {detail[0].get('msg', '')}", "", last if isinstance(last, str) else ""
     said = next((found[k] for k in ("message", "detail", "msg", "error") if isinstance(found.get(k), str)), text)
     code = " ".join(str(found[k]) for k in ("code", "type") if isinstance(found.get(k), str))
     field = found.get("param")
-    return f"{said} ({code})" if code else said, field if isinstance(field, str) else ""
+    return said, code, field if isinstance(field, str) else ""
 
 
 def _named(text: str, sent: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -213,7 +214,8 @@ def defaults_of(found: object) -> dict[str, float]:
     if not isinstance(found, dict):
         return {}
     # Servers keep single precision and print it in double.
-    return {ours: float(f"{found[name]:.7g}") for name, ours in _DEFAULTS.items() if is_number(found.get(name))}
+    numbers = {ours: found[name] for name, ours in _DEFAULTS.items() if is_number(found.get(name))}
+    return {name: float(f"{value:.7g}") for name, value in numbers.items() if math.isfinite(value)}
 
 
 def _root_of(entry: Mapping[str, Any]) -> str:
