@@ -1,4 +1,4 @@
-"""Many requests at once: none lost, none doubled, paced, given up politely; on a clock that jumps."""
+"""Many requests at once: none lost, none doubled, given up politely; on a clock that jumps."""
 
 from __future__ import annotations
 
@@ -6,98 +6,16 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from tests.jumping import StandIn, asked, everything, on_clock, texts
 
 from poise.errors import UsageError
-from poise.servers.calls import Answer, Call, Choice, Fault
-from poise.servers.pace import Pace
+from poise.servers.calls import Answer, Call, Fault
 from poise.servers.patience import Patience, Watch
 from poise.servers.pool import Pool
-
-T = TypeVar("T")
-Replies = Callable[[int, Call], Any]  # number of the exchange -> seconds, then Answer or Fault
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock jumps to the next thing to do: hours take milliseconds, and always the same."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._jumped, select = 0.0, self._selector.select  # type: ignore[attr-defined]
-
-        def jump(timeout: float | None = None) -> Any:
-            found = select(0)
-            if not found and timeout:
-                self._jumped += timeout
-            return found
-
-        self._selector.select = jump  # type: ignore[attr-defined]
-
-    def time(self) -> float:
-        return self._jumped
-
-
-def on_clock(work: Coroutine[Any, Any, T]) -> T:
-    with contextlib.closing(JumpingLoop()) as loop:
-        return loop.run_until_complete(asyncio.wait_for(work, 1e7))
-
-
-def answer(call: Call, tokens: int | None = 1) -> Answer:
-    return Answer((Choice(call.text or ""),), new_tokens=tokens)
-
-
-class StandIn:
-    """A server with room for some requests; what is more, waits. It takes its time, and may fail.
-
-    Args:
-        seconds: that an answer takes.
-        room: answers under way at once.
-        fails: says what becomes of an exchange, by number: a Fault to raise, None for an answer.
-    """
-
-    url, model, names, most_logprobs = "http://stand.in/v1", "stand-in", {"temperature": "temperature"}, 0
-
-    def __init__(
-        self, seconds: float = 1.0, room: int = 1000, fails: Callable[[int, Call], Fault | None] = lambda n, call: None
-    ) -> None:
-        self.seconds, self.fails = seconds, fails
-        self.calls: list[Call] = []
-        self.times: list[float] = []
-        self.now = self.most = 0
-        self.tokens = lambda: 1
-        self._room = asyncio.Semaphore(room)
-
-    async def ask(self, call: Call) -> Answer:
-        number = len(self.calls)
-        self.calls.append(call)
-        self.times.append(asyncio.get_running_loop().time())
-        self.now += 1
-        self.most = max(self.most, self.now)
-        try:
-            async with self._room:
-                fault = self.fails(number, call)
-                tokens = self.tokens()
-                await asyncio.sleep(0.01 * self.seconds if fault else self.seconds * (10 + tokens) / 11)
-                if fault is not None:
-                    raise fault
-                return answer(call, tokens)
-        finally:
-            self.now -= 1
-
-
-def asked(n: int) -> Iterator[tuple[int, Call]]:
-    return ((i, Call(text=str(i))) for i in range(n))
-
-
-async def everything(pool: Pool, calls: Iterable[tuple[int, Call]]) -> list[tuple[int, Answer | Fault]]:
-    return [ended async for ended in pool.answers(calls)]
-
-
-def texts(found: list[tuple[int, Answer | Fault]]) -> dict[int, str]:
-    return {key: came.choices[0].text for key, came in found if isinstance(came, Answer)}
 
 
 def test_every_call_ends_once_in_order_of_completion() -> None:
@@ -375,94 +293,6 @@ def test_no_calls_end_at_once() -> None:
         assert await everything(Pool(StandIn()), asked(0)) == []
 
     on_clock(work())
-
-
-@pytest.mark.parametrize("room", [1, 2, 6, 32, 100, 1000])
-def test_the_concurrency_is_found(room: int) -> None:
-    async def work() -> None:
-        n = 60 * min(room, 512) + 300
-        pool = Pool(StandIn(0.4, room))
-        await everything(pool, asked(n))
-        spent = asyncio.get_running_loop().time()
-        best = n * 0.4 / min(room, 512)
-        assert spent < best * 1.08 + 4, f"{spent:.1f} s where {best:.1f} s are needed"
-        assert min(room, 512) <= pool.pace.level <= max(4 * room, 5)
-
-    on_clock(work())
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_concurrency_is_found_where_texts_have_very_different_lengths(seed: int) -> None:
-    chance = random.Random(seed)
-
-    async def work() -> None:
-        wire = StandIn(0.055, room=32)
-        wire.tokens = lambda: 1 + int(chance.expovariate(1 / 60))
-        pool = Pool(wire)
-        await everything(pool, asked(3000))
-        assert 30 <= pool.pace.level <= 100
-
-    on_clock(work())
-
-
-def test_a_server_with_fixed_room_that_refuses_the_rest_is_not_pressed() -> None:
-    class Strict(StandIn):
-        refused = 0
-
-        async def ask(self, call: Call) -> Answer:
-            if self.now >= 16:
-                self.refused += 1
-                raise Fault("busy", status=429)
-            return await super().ask(call)
-
-    async def work() -> None:
-        wire = Strict(0.5)
-        pool = Pool(wire)
-        assert len(texts(await everything(pool, asked(4000)))) == 4000
-        assert wire.refused < 0.05 * 4000
-        assert 8 <= pool.pace.level <= 20
-
-    on_clock(work())
-
-
-def answered(pace: Pace, room: int, number: int) -> None:
-    """Answers of a server with room for some requests, spread evenly."""
-    at = 0.0
-    for _ in range(number):
-        at += 1 / min(pace.level, room)
-        pace.answered(pace.lap, at, max(1.0, pace.level / room), 100)
-
-
-def test_timeouts_lower_the_level() -> None:
-    pace = Pace()
-    answered(pace, 40, 1000)
-    before = pace.level
-    for _ in range(10):
-        pace.strained(pace.lap)
-    assert 1 <= pace.level < before
-    fixed = Pace(6)
-    for _ in range(100):
-        fixed.strained(fixed.lap)
-        answered(fixed, 3, 1)
-    assert (fixed.level, fixed.settled) == (6, True)
-
-
-def test_a_kept_level_does_not_creep() -> None:
-    """It is tried anew, and stands where more gains nothing."""
-    pace, seen = Pace(), set()
-    for _ in range(20_000):
-        answered(pace, 32, 10)
-        if pace.settled:
-            seen.add(pace.level)
-    assert seen == {40}
-
-
-def test_a_kept_level_rises_when_there_is_more_room() -> None:
-    pace = Pace()
-    answered(pace, 4, 5_000)
-    assert pace.level == 5
-    answered(pace, 64, 40_000)
-    assert 64 <= pace.level <= 100
 
 
 def test_the_watch_needs_faults_and_time() -> None:

@@ -1,4 +1,4 @@
-"""One batch of texts from a server: what comes of it, and how it ends."""
+"""One batch of texts from a server, and how it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a server is asked: at once, how fast, how long, at what price."""
+"""How a server is asked: how many, how fast, at what price."""
 
 from __future__ import annotations
 
