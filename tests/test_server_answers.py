@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from poise.servers.answers import Reader
 from poise.servers.calls import Answer, Call, Fault, Likely
 from poise.servers.llama_native import native_answer
+from poise.servers.ollama_wire import read_answer as read_ollama
 from talking_servers import (
     CHAT,
     HELLO,
