@@ -36,14 +36,16 @@ class FakeJudge:
         holds_at: number of the first call that is held back; None for none.
         says: what it says to everything, in place of an answer; None for answers.
         key: what the Authorization header must hold; None for anything.
+        drips: seconds between the bytes of an answer; None for all at once.
     """
 
     def __init__(
         self, way: str = "longer", *, status: int = 200, fails_at: int = 0, holds_at: int | None = None,
         says: dict[str, Any] | str | None = None, key: str | None = None,
+        drips: float | None = None,
     ) -> None:  # fmt: skip
         self.way, self.status, self.fails_at, self.holds_at, self.says = way, status, fails_at, holds_at, says
-        self.key = key
+        self.key, self.drips = key, drips
         self.asked: list[str] = []  # the messages
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -112,7 +114,9 @@ def serving(judge: FakeJudge) -> Iterator[FakeJudge]:
                 self.send_header("Content-Length", str(len(sent)))
                 self.send_header("Retry-After-Ms", "1")
                 self.end_headers()
-                self.wfile.write(sent)
+                for part in [sent] if judge.drips is None else [bytes([byte]) for byte in sent]:
+                    self.wfile.write(part)
+                    judge.release.wait(judge.drips or 0)
 
         def log_message(self, format: str, *args: object) -> None:
             """Keep quiet."""

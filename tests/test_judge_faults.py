@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,20 @@ def test_nobody_there(study: Study) -> None:
 
 
 def test_an_answer_that_does_not_come(study: Study) -> None:
-    slow, said = FakeJudge(holds_at=0), r"within 0.05 s, but got no answer.*--timeout.*is kept"
+    slow, said = FakeJudge(holds_at=0), r"within 0.05 s, but got no whole answer.*--timeout.*is kept"
     with serving(slow) as server, pytest.raises(EngineError, match=said):
         asked(study, server, timeout=0.05, parallel=2)
+
+
+def test_an_answer_that_drips_ends_with_its_time(study: Study) -> None:
+    """Every byte comes soon after the one before, and the last one never."""
+    slow, said = FakeJudge(drips=0.02), r"within 0.3 s, but got no whole answer.*--timeout.*is kept"
+    with serving(slow) as server:
+        start = time.monotonic()
+        with pytest.raises(EngineError, match=said):
+            asked(study, server, timeout=0.3, parallel=2)
+        assert time.monotonic() - start < 3
+    assert study.all_noted("judgement") == {}
 
 
 @pytest.mark.parametrize("said", ["<html>Welcome</html>", {}, {"choices": 5}, {"choices": []}, {"choices": [{}]}])
@@ -211,9 +223,17 @@ def test_lone_surrogates_and_markup_are_judged_like_anything(tmp_path: Path) -> 
     [
         ({"url": "localhost:8000"}, "is the address of a server, but got 'localhost:8000'. For example --url http"),
         ({"url": "ftp://box/v1"}, "'ftp://box/v1'"),
-        ({"url": "http://box:port/v1"}, "one that cannot be read"),
+        (
+            {"url": "http://box:port/v1"},
+            r"'http://box:port/v1': Port could not be cast to integer value as 'port'. For example",
+        ),
         ({"url": f"http://me:{SECRET}@box/v1"}, "holds no key, but got one with a user name"),
         ({"url": f"http://box/v1?key={SECRET}"}, "holds no key"),
+        (
+            {"url": f"http://box/v1#{SECRET}"},
+            "--model names the judge, but got a part after #. For example --url http://b",
+        ),
+        ({"url": 5}, "is the address of a server, but got 5"),
         ({"model": " "}, "A judge has a name"),
         ({"key_env": "NOT_THERE"}, "'NOT_THERE', which is empty. export NOT_THERE"),
         ({"question": " "}, "A judge's question is text"),

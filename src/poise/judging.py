@@ -37,7 +37,7 @@ class JudgeOptions(TypedDict, total=False):
         key_env: the environment variable that holds the server's key; None for OPENAI_API_KEY, which goes over https
             or to this machine only.
         parallel: questions under way at once, 1 to 64; default 4.
-        timeout: seconds that an answer may take; default 120.
+        timeout: seconds that an answer may take, from asking to its last byte; default 120.
     """
 
     baseline: str | SamplingParams | None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import ipaddress
 import os
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from poise import codec
-from poise.errors import EngineError, UsageError
+from poise.errors import EngineError, ModelError, UsageError
 from poise.metrics.correctness import normalise_answer
 from poise.metrics.judged import Answer
 from poise.records import Prompt
+from poise.servers.address import KEY_ENV as KEY_ENV
+from poise.servers.address import Address, find_address, on_this_machine
+from poise.servers.loops import LoopThread
 from poise.texts import split_thinking
 
-KEY_ENV = "OPENAI_API_KEY"
 QUESTION = (
     "Which text answers the prompt better: more correct, more to the point, clearer, better written? "
     "Length alone is no merit. A text that breaks off at its end was cut there, which is no fault."
@@ -50,7 +52,7 @@ class Endpoint:
         model: the judge's name there.
         key: what the server asks for; None for none. It is shown nowhere.
         key_env: the environment variable that the key came from, or would have.
-        timeout: seconds that an answer may take.
+        timeout: seconds that an answer may take, from asking to its last byte.
     """
 
     url: str
@@ -62,7 +64,7 @@ class Endpoint:
     @property
     def local(self) -> bool:
         """Whether the server runs on this machine."""
-        return _on_this_machine(urlsplit(self.url).hostname or "")
+        return on_this_machine(urlsplit(self.url).hostname or "")
 
 
 def find_endpoint(url: str, model: str, key_env: str | None, timeout: float) -> Endpoint:
@@ -81,19 +83,10 @@ def find_endpoint(url: str, model: str, key_env: str | None, timeout: float) -> 
     Raises:
         UsageError: no URL of a server, no name, a variable that is not set, or holds no key.
     """
-    checked = _checked_url(url)
+    found = _address(url, key_env)
     if not isinstance(model, str) or not model.strip():
         raise UsageError("A judge has a name, as its server knows it", repr(model), "For example --model qwen3-8b")
-    if key_env is not None and not os.environ.get(key_env):
-        raise UsageError("--key-env names an environment variable that holds the key", f"{key_env!r}, which is empty",
-                         f"export {key_env}=…, or leave --key-env out")  # fmt: skip
-    safe = checked.startswith("https://") or _on_this_machine(urlsplit(checked).hostname or "")
-    key = os.environ.get(key_env or KEY_ENV, "").strip() if key_env or safe else ""
-    if not (key.isascii() and key.isprintable()):
-        raise UsageError(
-            "A key is one line of plain characters", f"something else in {key_env or KEY_ENV}", "Set it anew"
-        )
-    return Endpoint(checked, model.strip(), key or None, key_env or KEY_ENV, timeout)
+    return Endpoint(found.url, model.strip(), found.key, found.key_env, timeout)
 
 
 class Judge:
@@ -109,10 +102,11 @@ class Judge:
     def __init__(self, endpoint: Endpoint) -> None:
         self._at, self._openai = endpoint, check_library()
         # What this machine's proxies and netrc say is meant for other servers than its own.
-        http = self._openai.DefaultHttpxClient(trust_env=not endpoint.local)
-        self._client = self._openai.OpenAI(
+        http = self._openai.DefaultAsyncHttpxClient(trust_env=not endpoint.local)
+        self._client = self._openai.AsyncOpenAI(
             api_key=endpoint.key or "none", base_url=endpoint.url, timeout=endpoint.timeout, http_client=http
         )
+        self._loop = LoopThread(self._client.close)
 
     def ask(self, question: str) -> Said:
         """Ask once; a busy or unsteady server is asked up to twice more by the library.
@@ -128,14 +122,19 @@ class Judge:
         """
         known = self._openai
         try:
-            answer = self._client.chat.completions.create(
-                model=self._at.model, messages=[{"role": "user", "content": question}], temperature=0, max_tokens=_MOST
-            )
+            answer = self._loop.run(self._answer(question))
         except (known.BadRequestError, known.UnprocessableEntityError) as error:
             return Said("", rejected=f"{error.status_code}: {self._told(error)}")
-        except (known.OpenAIError, ValueError) as error:
+        except (known.OpenAIError, TimeoutError, ValueError) as error:
             raise self._fault(error) from None  # what came may repeat the key, and a traceback would show it
         return self._read(answer)
+
+    async def _answer(self, question: str) -> Any:
+        """One exchange: the library bounds each wait alone, and a server that drips bytes would never reach one."""
+        async with asyncio.timeout(self._at.timeout):
+            return await self._client.chat.completions.create(
+                model=self._at.model, messages=[{"role": "user", "content": question}], temperature=0, max_tokens=_MOST
+            )
 
     def rejection(self, said: Said) -> EngineError:
         """The error for a server that takes no question at all."""
@@ -146,7 +145,7 @@ class Judge:
 
     def close(self) -> None:
         """Hang up."""
-        self._client.close()
+        self._loop.close()
 
     def _read(self, answer: Any) -> Said:
         choices = getattr(answer, "choices", None)
@@ -167,11 +166,11 @@ class Judge:
         known, at = self._openai, self._at
         status = getattr(error, "status_code", None)
         told = self._told(error)
-        if isinstance(error, known.APITimeoutError):
-            found = (f"A judge answers within {at.timeout:g} s", f"no answer from {at.url}",
+        if isinstance(error, known.APITimeoutError | TimeoutError):
+            found = (f"A judge answers within {at.timeout:g} s", f"no whole answer from {at.url}",
                      "Give it more --timeout, or ask less at once with --parallel 1")  # fmt: skip
         elif isinstance(error, known.APIConnectionError):
-            cause = self._hidden(str(error.__cause__ or error))
+            cause = self._hidden(_under(error))
             found = ("A judge's server answers at its --url", f"{at.url}: {cause}",
                      "Start the server, or name another --url")  # fmt: skip
         elif status in (401, 403):
@@ -240,27 +239,28 @@ def understood(said: Said) -> Answer:
     return _ANSWERS.get(normalise_answer(text), "garbage")
 
 
-def _checked_url(url: object) -> str:
+def _address(url: object, key_env: str | None) -> Address:
+    """Where the server is, in a judge's words; a URL that may hold a key is not repeated."""
     rule, step = "A judge's --url is the address of a server", "For example --url http://localhost:8000/v1"
     if not isinstance(url, str):
         raise UsageError(rule, repr(url), step)
     try:
-        parts = urlsplit(url.strip())
-        parts.port  # noqa: B018  a port that is none is an error here
-    except ValueError:
-        raise UsageError(rule, "one that cannot be read", step) from None
-    if parts.username or parts.password or parts.query or parts.fragment:  # any of these may hide a key
-        raise UsageError(f"{rule}, and holds no key", "one with a user name, a password or a query", step)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(rule, repr(url), step)
-    return url.strip().rstrip("/")
+        found = find_address(url, key_env)
+    except ModelError as error:
+        if "@" in url or "?" in url:
+            raise UsageError(f"{rule}, and holds no key", "one with a user name, a password or a query", step) from None
+        raise UsageError(rule, error.got, step) from None
+    if found.model:
+        step = f"For example --url {found.url} --model NAME"
+        raise UsageError("A judge's --url ends before #, and --model names the judge", "a part after #", step)
+    return found
 
 
-def _on_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _under(error: BaseException) -> str:
+    """What lies under the wrappings of several libraries, in the system's words where it has any."""
+    while (below := error.__cause__ or error.__context__) is not None and str(below):
+        error = below
+    return os.strerror(error.errno) if isinstance(error, ConnectionError) and error.errno else str(error)
 
 
 def check_library() -> ModuleType:
