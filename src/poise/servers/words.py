@@ -49,6 +49,7 @@ def error_of(fault: Fault, at: Place) -> PoiseError:
     >>> print(error_of(Fault("unreachable", "connection refused"), Place("http://localhost:8000/v1")))
     A server answers at its address, but got http://localhost:8000/v1: connection refused. Start it, or name another.
     """
+    fault = Fault(fault.kind, fault.told.rstrip("."), fault.status, fault.wait, fault.field)
     said = f"{fault.status or fault.kind} from {at.url}" + (f": {fault.told}" if fault.told else "")
     if fault.kind == "context":
         return PromptError(
