@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
-from poise.errors import ModelError
+from poise.errors import ModelError, UsageError
 from poise.servers.calls import Call
+from poise.servers.ollama_wire import OllamaWire
 from poise.servers.openai_wire import OpenAIWire, root_of
 from talking_servers import (
     CHAT,
@@ -313,3 +316,17 @@ def test_a_wire_works_again_after_it_hung_up_and_in_another_loop() -> None:
     wire = wire_to(stand, "m")
     for _ in range(3):
         assert run(lambda w: w.ask(Call(HELLO)), wire).choices[0].text == "Hi."
+
+
+@pytest.mark.parametrize("library", ["openai", "httpx2"])
+def test_without_the_library_the_extra_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    for make in (lambda: wire_to(plain()), lambda: OllamaWire("m")):
+        with pytest.raises(UsageError, match=r"pip install 'poise\[server\]'"):
+            make()
+
+
+def test_the_library_is_loaded_when_a_wire_is_made() -> None:
+    code = "import sys, poise.servers.openai_wire, poise.servers.ollama_wire; print('openai' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"

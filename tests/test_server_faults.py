@@ -127,6 +127,12 @@ def test_the_rejected_parameter_is_named(status: int, body: Any, field: str) -> 
     assert (found.kind, found.field) == ("rejected", field)
 
 
+def test_token_ids_that_are_not_taken_are_named() -> None:
+    invalid = openai_error("{'type': 'string_type', 'loc': ('body', 'prompt', 'str'), 'msg': 'Input should be …'}")
+    for call, field in ((Call(ids=(1, 2)), "prompt"), (Call(text="x"), "")):
+        assert fault(plain(**{TEXT: (500, invalid)}), call).field == field
+
+
 @pytest.mark.parametrize(
     ("headers", "wait"),
     [({"retry-after": "2"}, 2.0), ({"retry-after": "1.5"}, 1.5), ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),

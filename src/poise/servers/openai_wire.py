@@ -79,12 +79,12 @@ class OpenAIWire:
         if self.model:
             body["model"] = self.model
         if call.messages:
-            path, body["messages"] = (
-                "/chat/completions",
-                [{"role": m.role, "content": m.content} for m in call.messages],
-            )
+            path = "/chat/completions"
+            body["messages"] = [{"role": m.role, "content": m.content} for m in call.messages]
         else:
-            path, body["prompt"] = "/completions", list(call.ids) if call.ids is not None else call.text or ""
+            path = "/completions"
+            body["prompt"] = list(call.ids) if call.ids is not None else call.text or ""
+            sent += () if call.ids is None else ("prompt",)  # which may have to be text
         # Through the client's way for bodies of one's own: its typed one takes twice as long to say the same.
         client = self._official()
         return await self._line.exchange(lambda: client.post(path, cast_to=httpx2.Response, body=body), sent)
