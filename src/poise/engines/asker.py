@@ -43,7 +43,9 @@ class Asker:
             self.close()
             raise
         self._place = place._replace(model=self.about.model, models=self.about.models, names=wire.names)
-        self.pool = Pool(Neutral(wire, self.about), options.concurrency, options.rate, check=_check)
+        neutral = Neutral(wire, self.about)
+        self.pool = Pool(neutral, options.concurrency, options.rate, check=_check)
+        self._trying = Pool(neutral, 1, options.rate)
 
     def ask(self, calls: Sequence[Call]) -> list[Answer]:
         """Ask several things at once.
@@ -57,16 +59,16 @@ class Asker:
         Raises:
             PoiseError: what is wrong, in the user's words.
         """
-        found = self._run(self._all(calls))
+        found = self._run(_all(self.pool, calls))
         for answer in found:
             self._watch(answer)
         self._place = self._place._replace(started=True)
         return found
 
     def try_one(self, call: Call) -> Answer | Fault:
-        """Ask something that the server may refuse. Raises PoiseError where it does not answer."""
+        """Ask something that the server may refuse, or half answer. Raises PoiseError where it does not answer."""
         try:
-            return self._run(self._all([call]), refused=True)[0]
+            return self._run(_all(self._trying, [call]), refused=True)[0]
         except Fault as fault:
             return fault
 
@@ -99,14 +101,6 @@ class Asker:
         self._finalizer.detach()
         self._loop.close()
 
-    async def _all(self, calls: Sequence[Call]) -> list[Answer]:
-        found: dict[int, Answer] = {}
-        async for number, came in self.pool.answers(enumerate(calls)):
-            if isinstance(came, Fault):
-                raise came
-            found[number] = came
-        return [found[number] for number in range(len(calls))]
-
     def _run(self, work: Coroutine[Any, Any, T], refused: bool = False) -> T:
         try:
             return self._loop.run(work)
@@ -126,6 +120,15 @@ class Asker:
         return ModelError(
             f"A server on which poise draws {what}", f"{self._place.url}, which has no way to", "Let it draw by itself"
         )
+
+
+async def _all(pool: Pool, calls: Sequence[Call]) -> list[Answer]:
+    found: dict[int, Answer] = {}
+    async for number, came in pool.answers(enumerate(calls)):
+        if isinstance(came, Fault):
+            raise came
+        found[number] = came
+    return [found[number] for number in range(len(calls))]
 
 
 async def _gather(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

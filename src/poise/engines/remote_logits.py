@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -16,12 +17,12 @@ from poise.engines.asker import Asker, Ids
 from poise.engines.remote_codec import RemoteCodec
 from poise.engines.remote_options import ServerOptions
 from poise.engines.remote_session import RemoteSession, rating, row_of
-from poise.engines.returned import ReturnedLaw, Spot, why_not
+from poise.engines.returned import ReturnedLaw, Row, Spot, why_not
 from poise.errors import ModelError, ParameterError, PromptError, ServerError
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address
-from poise.servers.calls import About, Call, Fault, Wire
+from poise.servers.calls import About, Answer, Call, Fault, Wire
 from poise.servers.openai_wire import OpenAIWire
 from poise.servers.words import Place
 from poise.sessions import Law, Tally
@@ -29,6 +30,7 @@ from poise.sessions import Law, Tally
 TOPS = (100, 50, 20, 10, 5)  # numbers of likeliest tokens that are tried, most first
 VOCABULARY = 266_240  # where the server does not say: the largest in use have some 262,000
 LARGEST = 1 << 21  # token ids are looked for below this
+CHANGED = 0.5  # nats by which a log-probability moves when another model answers; rounding moves it far less
 TESTED = 8  # positions of the test text at which the share outside is measured
 OWN = "Let it draw by itself: draws_by=server"
 _DIALECTS = {"llama.cpp": "temperature-last", "vllm": "transformers", "sglang": "transformers"}
@@ -89,6 +91,7 @@ class RemoteLogitsEngine:
             self.close()
             raise
         self.law: Law = ReturnedLaw(self.top)
+        self._reach = self.top if self.top < self.vocab_size else math.inf
         self.eos_ids, self.thinking_tags = self._codec.eos_ids, self._codec.thinking_tags
         self.has_template = self._codec.has_template
         self.context_length = self.about.context_length
@@ -123,7 +126,7 @@ class RemoteLogitsEngine:
         dialect = _DIALECTS.get(self.about.kind)
         if said and dialect:
             default = SamplingParams.model_validate({**said, "dialect": dialect}).normalised()
-            if why_not(default, self.top) is None:
+            if why_not(default, self._reach) is None:
                 found["engine-default"] = default
         return found
 
@@ -136,7 +139,7 @@ class RemoteLogitsEngine:
         Raises:
             ParameterError: it cannot be drawn here, and why.
         """
-        wrong = why_not(params, self.top)
+        wrong = why_not(params, self._reach)
         if wrong is None:
             return
         rule, got, step = wrong
@@ -168,7 +171,8 @@ class RemoteLogitsEngine:
         return self._codec.decode(prompt_ids[-8:], special=True).rstrip().endswith(self.thinking_tags[0])
 
     def session(self, max_length: int, rows: int) -> RemoteSession:
-        """See `sessions.LogitsEngine.session`."""
+        """See `sessions.LogitsEngine.session`. Raises ServerError where another model answers."""
+        self._check_unchanged()
         return RemoteSession(self._asker, self.top, self.vocab_size, rows)
 
     def generate(self, requests: Iterable[Request], tally: Tally | None = None) -> Iterator[Completion]:
@@ -181,7 +185,9 @@ class RemoteLogitsEngine:
         asked = list(requests)
         for params in {request.params for request in asked}:
             self.check_law(params)
-        return sampler.generate(self, asked, tally)
+        if asked:
+            yield from sampler.generate(self, asked, tally)
+            self._check_unchanged()
 
     def score(self, prompt: Prompt, text: str) -> tuple[Ids, NDArray[np.float64]]:
         """See `sessions.LogitsEngine.score`."""
@@ -206,6 +212,25 @@ class RemoteLogitsEngine:
         """Hang up."""
         self._asker.close()
 
+    def _check_unchanged(self) -> None:
+        """Whether the model rates the test text as it did, but for what rounding does."""
+        [row] = self._rated([self._codec.test_ids], self.top)
+        common, here, there = np.intersect1d(self._first.ids, row.ids, return_indices=True)
+        apart = np.abs(self._first.values[here] - row.values[there])
+        if 2 * common.size < row.ids.size or np.any(apart > CHANGED):
+            raise ServerError(
+                "A server keeps its model under way",
+                f"other log-probabilities of the same text than before: {self.name}",
+                "Draw into a new study",
+            )
+
+    def _rated(self, texts: Sequence[Ids], top: int) -> list[Row]:
+        answers = self._asker.ask([rating(ids, top) for ids in texts])
+        return [
+            row_of(a.choices[0].positions[-1].likeliest, Spot(len(ids), 0), self.vocab_size)
+            for a, ids in zip(answers, texts, strict=True)
+        ]
+
     def _echoed(self, prompt_ids: Ids, ids: Ids) -> NDArray[np.float64]:
         """ln p of each of `ids` in one request that repeats its prompt."""
         call = Call(ids=(*prompt_ids, *ids), max_tokens=1, logprobs=0, fields={"echo": True})
@@ -220,14 +245,11 @@ class RemoteLogitsEngine:
         ids = self._codec.test_ids
         for top in (wanted,) if wanted is not None else TOPS:
             answer = self._asker.try_one(rating(ids, top))
-            if isinstance(answer, Fault):
+            if isinstance(answer, Fault) or not _rates(answer):
                 continue
             ends = range(max(1, len(ids) - TESTED), len(ids) + 1)
-            found = self._asker.ask([rating(ids[:end], top) for end in ends])
-            rows = [
-                row_of(a.choices[0].positions[-1].likeliest, Spot(e, 0), self.vocab_size)
-                for a, e in zip(found, ends, strict=True)
-            ]
+            rows = self._rated([ids[:end] for end in ends], top)
+            self._first = rows[-1]
             return min(row.ids.size for row in rows), float(np.mean([row.outside for row in rows]))
         raise ModelError(
             "poise draws on a server that returns log-probabilities with token ids",
@@ -270,6 +292,14 @@ def _check_ways(about: About) -> None:
         raise ModelError(
             "poise draws on a server that continues token ids", f"{about.model}, which takes text alone", OWN
         )
+
+
+def _rates(answer: Answer) -> bool:
+    """Whether log-probabilities came back, with the ids of their tokens."""
+    positions = answer.choices[0].positions
+    return (
+        bool(positions) and len(positions[-1].likeliest) > 1 and all(t.id is not None for t in positions[-1].likeliest)
+    )
 
 
 def _find_size(asker: Asker) -> int:

@@ -1,4 +1,4 @@
-"""The law on the likeliest tokens alone, with what is known of the rest."""
+"""The law where only the likeliest tokens are known."""
 
 from __future__ import annotations
 
@@ -149,6 +149,7 @@ class ReturnedLaw:
                 kept, clear = fog.kept([(n, v) for n, v in on.items() if n not in PENALTIES])
             except ArithmeticError as doubt:
                 raise unknown(row, str(doubt)) from None
+        out: NDArray[np.floating[Any]]
         narrow = not penalties and bool(np.all(values.astype(np.float32) == values))
         out = np.full(size, -np.inf if clear else row.bar, dtype=np.float32 if narrow else np.float64)
         if not clear:
@@ -192,12 +193,12 @@ _REPETITION = (
 
 
 @functools.lru_cache(maxsize=4096)
-def why_not(params: SamplingParams, top: int) -> tuple[str, str, str] | None:
+def why_not(params: SamplingParams, top: float) -> tuple[str, str, str] | None:
     """Why a law cannot be drawn from the likeliest tokens alone.
 
     Args:
         params: the law.
-        top: tokens that the server returns.
+        top: tokens that the server returns; infinite for all that there are.
 
     Returns:
         Rule, what is wrong and the next step, for an error; None where it can be drawn, or where each step will tell.
