@@ -52,14 +52,15 @@ class Neutral:
     async def ask(self, call: Call) -> Answer:
         """One exchange; one more for each neutral value that turns out to be refused. Raises Fault."""
         while True:
-            full = self._completed(call)
+            full = self.completed(call)
             try:
                 return await self.wire.ask(full)
             except Fault as fault:
                 if fault.kind != "rejected" or not self._gives_in(fault.field, call, full):
                     raise
 
-    def _completed(self, call: Call) -> Call:
+    def completed(self, call: Call) -> Call:
+        """A call as it is sent."""
         off: dict[str, Any] = {name: values[0] for name, values in self._off.items()}
         return call._replace(fields={**off, **call.fields}, seed=call.seed if self._seeds else None)
 
