@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from commands import Run
+from poise.cli import racing
+from poise.cli.progress import Meter
 from poise.engines.fake import WORDS, FakeEngine, make
 from poise.errors import PoiseError, UsageError, UseCaseError
 from poise.params import SamplingParams, grid
@@ -158,3 +160,31 @@ def test_on_the_command_line(run: Run, tmp_path: Path) -> None:
     assert "of 800 that all prompts under all settings would take" in done.out
     assert "tales: Use temperature=1.5: it was shown to lower seq_rep_4" in done.out
     assert run("sweep", "fake", "a ship", "--temperature", "0.2", "--until-decided").code == 2
+
+
+def test_an_interruption_says_what_this_call_drew(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second time, what the first had drawn is not counted again."""
+    prompts = "".join(f"  - {p!r}\n" for p in PROMPTS)
+    goal = "goal: {lower: seq_rep_4, matters: 0.01}\n"
+    (tmp_path / "tales.yaml").write_text(f"{goal}prompts:\n{prompts}", encoding="utf-8")
+    words = ["sweep", "fake", "-f", "tales.yaml", "--temperature", "0.2,1.5", "--draws", "2", "--max-tokens", "8"]
+    words += ["--until-decided", "--study", "s.db"]
+    ends = iter([28, 1])
+
+    class Impatient(Meter):
+        def __call__(self, done: int, total: int, tally: Any) -> None:
+            super().__call__(done, total, tally)
+            if done == self.ends:
+                raise KeyboardInterrupt
+
+        def __enter__(self) -> Any:
+            self.ends = next(ends)
+            return super().__enter__()
+
+    monkeypatch.setattr(racing, "Meter", Impatient)
+    for said in ("28 more texts were drawn and are kept in s.db", "1 more text was drawn and is kept in s.db"):
+        done = run(*words)
+        assert done.code == 130
+        assert f"Interrupted: {said}.\nThe same command goes on." in done.err
+    with Study.open(tmp_path / "s.db") as study:
+        assert len(list(study.completions("tales"))) == 29

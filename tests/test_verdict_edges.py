@@ -190,3 +190,13 @@ def test_zero_has_no_sign(unit: str) -> None:
         assert interval(value, 1, unit, of_difference=True).startswith("[0, ")
     assert difference(-0.00001, "share") == "0 points"
     assert quantity(-0.00001, "share") == "0.00%"
+
+
+@pytest.mark.parametrize(("prompts", "unit"), [(1, "draw"), (2, "prompt"), (9, "prompt")])
+def test_what_is_left_out_is_called_what_it_is(tmp_path: Path, prompts: int, unit: str) -> None:
+    texts = {
+        params: {f"p{i}": ["x" * (20 + d % 3 + add) for d in range(9)] for i in range(prompts)}
+        for params, add in ((WARM, 0), (HOT, 5))
+    }
+    with study_of(tmp_path, texts) as study:
+        assert f"With one {unit} left out, the best mean stays the best" in str(decide(study, goal=LONGER))

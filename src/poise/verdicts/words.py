@@ -105,7 +105,8 @@ def sentences(v: Verdict) -> list[str]:
     ]
     stays, of = v.stable
     if of:
-        said.append(f"With one prompt left out, the best mean stays the best {stays} of {of} times.")
+        unit = "draw" if v.scope == "prompt" and of == v.units else "prompt"  # of a single prompt, draws are
+        said.append(f"With one {unit} left out, the best mean stays the best {stays} of {of} times.")
     if len(v.looks) > 1 or v.stopped:
         ended = f", then stopped: {v.stopped}" if v.stopped else ""
         said.append(
