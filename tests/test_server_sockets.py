@@ -131,9 +131,13 @@ def test_nobody_listens() -> None:
         await wire.close()
         return caught.value
 
-    for url in ("http://127.0.0.1:9/v1", "https://127.0.0.1:9/v1", "http://nowhere.invalid/v1", "http://[::1]:9/v1"):
-        found = asyncio.run(go(url))
-        assert (found.kind, found.status) == ("unreachable", None), url
+    refused = [
+        asyncio.run(go(f"{url}/v1")) for url in ("http://127.0.0.1:9", "https://127.0.0.1:9", "http://localhost:9")
+    ]
+    unknown = asyncio.run(go("http://nowhere.invalid/v1"))
+    assert {(f.kind, f.status) for f in [*refused, unknown]} == {("unreachable", None)}
+    assert {f.told for f in refused} == {"Connection refused"}
+    assert "name" in unknown.told.lower()  # name or service not known, temporary failure in name resolution
 
 
 def test_proxies_of_the_environment_are_not_asked_about_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import email.utils
 import json
+import os
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -73,8 +75,16 @@ def find_fault(error: BaseException, hide: Hide) -> Fault:
     found = next((e for kind in kinds for e in chain if isinstance(e, kind)), error)
     if isinstance(found, Fault):
         return found
-    told = short(str(found) or type(found).__name__, hide)
-    return Fault(_transport_kind(found, chain), told)
+    kind = _transport_kind(found, chain)
+    # The system says why (refused, no such host), the libraries only that nothing came of it.
+    why = next((_system_words(e) for e in reversed(chain) if isinstance(e, OSError) and e.errno), "")
+    told = why if kind in ("unreachable", "reset") and why else str(found) or type(found).__name__
+    return Fault(kind, short(told, hide))
+
+
+def _system_words(error: OSError) -> str:
+    known = not isinstance(error, socket.gaierror) and error.errno is not None  # whose numbers are its own
+    return os.strerror(error.errno or 0) if known else error.strerror or ""
 
 
 def _transport_kind(error: BaseException, chain: list[BaseException]) -> FaultKind:
@@ -169,7 +179,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while at is not None and id(at) not in seen:
         seen.add(id(at))
         yield at
-        at = at.__cause__ or at.__context__
+        inside = at.exceptions if isinstance(at, BaseExceptionGroup) else ()
+        at = inside[0] if inside else at.__cause__ or at.__context__
 
 
 def _said(body: bytes, headers: Mapping[str, str]) -> tuple[str, str, str]:
