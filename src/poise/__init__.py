@@ -26,8 +26,10 @@ _WHERE = {
     "Piece": "poise.pieces",
     "PoiseError": "poise.errors",
     "Prompt": "poise.records",
+    "Probe": "poise.servers.honours",
     "SamplingParams": "poise.params",
     "Score": "poise.scores",
+    "ServerOptions": "poise.engines.remote_options",
     "Study": "poise.study",
     "UseCase": "poise.usecases",
     "Verdict": "poise.verdicts",
@@ -57,6 +59,7 @@ _WHERE = {
     "plan_dial": "poise.dials",
     "plan_judging": "poise.judging",
     "plan_rounds": "poise.verdicts",
+    "probe": "poise.probes",
     "read_check": "poise.checks",
     "read_checks": "poise.checks",
     "read_goal": "poise.goals",
@@ -85,6 +88,7 @@ if TYPE_CHECKING:
     from poise.dumps import dump as dump
     from poise.engines import ENGINES as ENGINES
     from poise.engines import load as load
+    from poise.engines.remote_options import ServerOptions as ServerOptions
     from poise.errors import PoiseError as PoiseError
     from poise.goals import Goal as Goal
     from poise.goals import read_goal as read_goal
@@ -101,6 +105,7 @@ if TYPE_CHECKING:
     from poise.pieces import Dials as Dials
     from poise.pieces import Piece as Piece
     from poise.places import latest_study as latest_study
+    from poise.probes import probe as probe
     from poise.records import Completion as Completion
     from poise.records import Prompt as Prompt
     from poise.reports import report as report
@@ -110,6 +115,7 @@ if TYPE_CHECKING:
     from poise.reports.dialpage import dial_report as dial_report
     from poise.scores import Score as Score
     from poise.scores import score as score
+    from poise.servers.honours import Probe as Probe
     from poise.study import Study as Study
     from poise.sweeps import generate as generate
     from poise.sweeps import plan as plan

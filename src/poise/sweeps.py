@@ -22,6 +22,7 @@ from poise.metrics import find_metrics
 from poise.metrics.limits import check_limits
 from poise.metrics.needs import check_needs
 from poise.params import SamplingParams
+from poise.probes.looking import look_first
 from poise.records import Completion, Prompt, Request, Trial
 from poise.references import check_references, score_references
 from poise.servers.honours import Probe
@@ -30,6 +31,7 @@ from poise.study import Study
 from poise.trials import find_trial
 from poise.usecases import UseCase
 
+_SHARED = "; settings that agree so far share their work"
 _SHOWN = 8  # settings that a plan spells out
 
 
@@ -56,6 +58,7 @@ class Plan:
         max_new_tokens: new tokens at most; sharing makes it fewer rows.
         rate: tokens a second when this study last drew under the same circumstances; None where unknown.
         notes: what the reader should know.
+        shares: whether settings that agree so far share their work: where poise draws.
     """
 
     study: Path
@@ -70,6 +73,7 @@ class Plan:
     max_new_tokens: int
     rate: float | None
     notes: tuple[str, ...]
+    shares: bool = True
 
     @property
     def missing(self) -> int:
@@ -97,7 +101,7 @@ class Plan:
             ("settings", f"{len(settings):,}: {'; '.join([*settings[:_SHOWN], *more])}"),
             ("draws", f"{self.draws:,} each, seed {self.seed}"),
             ("texts", f"{self.total:,}: {self.reused:,} in the study already, {self.missing:,} to draw"),
-            ("tokens", f"at most {self.max_new_tokens:,} new ones; settings that agree so far share their work"),
+            ("tokens", f"at most {self.max_new_tokens:,} new ones{_SHARED if self.shares else ''}"),
             ("time", most if self.missing else "nothing to draw"),
             *(("note", note) for note in self.notes),
         ]
@@ -216,6 +220,7 @@ def sweep(
         StoreError: the study cannot be written.
     """
     settings = asks.several(settings)
+    look_first(engine, settings)
     ready = _prepare(engine, prompts, settings, baselines, draw)
     held = study if isinstance(study, Study) else Study.open(study or asks.default_study(engine, ready.asks))
     try:
@@ -235,7 +240,7 @@ def _draw(engine: Engine, study: Study, ready: _Prepared, progress: Progress | N
         study.note("probe", f"{probe.url}#{probe.model}", probe.record())
     for use_case, goal in ready.goals.items():
         study.keep_goal(use_case, goal)
-        if goal is not None and goal.needs_reference:
+        if goal is not None and goal.needs_reference and engine.draws_by == "poise":
             score_references(engine, study, use_case)
     for trial in ready.trials:
         for name in trial.names:
@@ -315,6 +320,7 @@ def _planned(
         max_new_tokens=sum(r.max_tokens for r in waiting),
         rate=rate,
         notes=(*ready.notes, *changes, *expected_cost(engine, waiting)),
+        shares=engine.draws_by == "poise",
     )
 
 
@@ -350,7 +356,12 @@ def _prepare(
         if case.goal is not None:
             check_needs(find_metrics(case.goal.metrics), case.name, case.prompts)
             check_limits(case.goal)
-            if case.goal.needs_reference:
+            if case.goal.needs_reference and engine.draws_by == "engine":
+                notes.append(
+                    f"{case.name}: its goal is near the reference texts, which a server cannot score; "
+                    "`poise decide` will need another, for example --raise distinct_2"
+                )
+            elif case.goal.needs_reference:
                 check_references(engine, case)
     goals = {case.name: case.goal for case in cases}
     return _Prepared(asked, trials, options, list(distinct.values()), everything, frozenset(named), notes, goals)

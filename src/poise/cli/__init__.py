@@ -57,6 +57,12 @@ COMMANDS = (
         'poise dial smollm2 "Once upon a time" --temperature 0..1.5 --draws 4',
     ),
     Command(
+        "probe",
+        "poise.cli.probing:probe",
+        "Find out what a server really does with every parameter.",
+        "poise probe http://localhost:8000/v1",
+    ),
+    Command(
         "score",
         "poise.cli.scoring:score",
         "Score a text, or the reference texts of a use case: how surprising the model finds it.",

@@ -258,7 +258,7 @@ def _flags(ranged: bool) -> list[tuple[str, Any, Any]]:
     made.append(("pairs", Annotated[list[str], pairs], []))
     for name, kind, default, declared, panel, meaning in _DRAWING:
         shown = default not in (None, False, [])
-        parser = whole_number(declared[0]) if kind in (int, int | None) else None
+        parser: Callable[[Any], Any] | None = whole_number(declared[0]) if kind in (int, int | None) else None
         if kind == float | None:
             parser = any_number(declared[0], "2.5")
         option = typer.Option(

@@ -129,7 +129,8 @@ def _load_server(
     made: Any = _maker(maker)(name, **local, trust_remote_code=False, server=options)
     if (learn := getattr(made, "learn", None)) is not None:
         learn(_maker("poise.probes.kept:kept")(made.wire.url, made.about))
-    return made
+    engine: Engine = made
+    return engine
 
 
 def _maker(where: str) -> Any:

@@ -34,14 +34,13 @@ def kept(url: str, about: About) -> Probe | None:
     return found if time.time() - found.made_at < OLD else None
 
 
-def keep(probe: Probe, about: About) -> None:
+def keep(probe: Probe) -> None:
     """Keep a probe for later commands; a disk that cannot be written to only costs another probe.
 
     Args:
         probe: of the server.
-        about: what the server said of itself.
     """
-    path = _path(probe.url, about)
+    path = _path(probe.url, probe)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
@@ -49,6 +48,6 @@ def keep(probe: Probe, about: About) -> None:
         os.replace(file.name, path)
 
 
-def _path(url: str, about: About) -> Path:
-    said = json.dumps([url, about.model, about.kind, about.version, about.identity])
+def _path(url: str, known: About | Probe) -> Path:
+    said = json.dumps([url, known.model, known.kind, known.version, known.identity])
     return places.studies_folder().parent / "probes" / f"{hashlib.sha256(said.encode()).hexdigest()[:20]}.json"

@@ -24,5 +24,5 @@ def look_first(engine: Any, settings: Sequence[SamplingParams]) -> None:
     if learn is None or engine.probe is not None or len({p.normalised() for p in settings}) < 2:
         return
     found = engine.run(probe_wire(engine.wire))
-    keep(found, engine.about)
+    keep(found)
     learn(found)

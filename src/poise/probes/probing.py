@@ -10,6 +10,7 @@ from poise.errors import UsageError
 from poise.params import PARAMETERS
 from poise.probes.desk import Desk, Progress, Spent
 from poise.probes.inquiry import Inquiry
+from poise.probes.kept import keep
 from poise.probes.words import SPENT, finding
 from poise.servers.calls import Fault, Wire
 from poise.servers.honours import Finding, Probe
@@ -72,6 +73,8 @@ def probe(
 ) -> Probe:  # fmt: skip
     """Find out what a server really does with every parameter.
 
+    The probe of a server that is named is kept: whoever loads that server finds it.
+
     Args:
         server: ``http(s)://HOST[:PORT]/v1[#MODEL]``, ``ollama:NAME``, or a wire.
         key_env: the environment variable that holds the server's key.
@@ -91,7 +94,10 @@ def probe(
     wire: Any = open_wire(server, key_env, timeout) if isinstance(server, str) else server
     loop = LoopThread(wire.close)
     try:
-        return loop.run(probe_wire(wire, seed=seed, budget=budget, progress=progress))
+        found = loop.run(probe_wire(wire, seed=seed, budget=budget, progress=progress))
+        if isinstance(server, str):
+            keep(found)
+        return found
     except Fault as fault:
         place = Place(wire.url, wire.model, key_env=key_env or "", names=wire.names)
         raise error_of(fault, place) from None

@@ -1,0 +1,124 @@
+"""probe: what a server does with every parameter."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Annotated
+
+import typer
+
+import poise
+from poise.cli.evidence import JsonFlag
+from poise.cli.flags import any_number, whole_number
+from poise.cli.probe_records import FindingRecord, ProbeRecord
+from poise.cli.progress import Line
+from poise.cli.terminal import counted, quoted, show, show_json
+from poise.probes import BUDGET
+from poise.servers.honours import Finding, Probe
+from poise.servers.opening import TIMEOUT
+
+WIDTH = 100
+Url = Annotated[str, typer.Argument(help="http(s)://HOST[:PORT]/v1[#MODEL] or ollama:NAME.")]
+BudgetFlag = Annotated[
+    int, typer.Option("--budget", parser=whole_number("--budget"), metavar="N", help="Requests at most.")
+]
+KeyFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--key-env", metavar="VARIABLE",
+        help="The environment variable that holds the server's key. Default: OPENAI_API_KEY, which goes over https or "
+        "to this machine only.",
+    ),
+]  # fmt: skip
+TimeoutFlag = Annotated[
+    float,
+    typer.Option(
+        "--timeout", parser=any_number("--timeout", "120"), metavar="SECONDS", help="How long an answer may take."
+    ),
+]
+
+
+class ProbeMeter(Line):
+    """Progress of a probe: requests so far, and what is being looked at."""
+
+    def __init__(self, budget: int) -> None:
+        self._requests, self._budget, self._step = 0, budget, ""
+        super().__init__("probing")
+
+    def __call__(self, requests: int, step: str) -> None:
+        """Note how many requests were made, and what is looked at now."""
+        self._requests, self._step = requests, step
+
+    def done_share(self) -> float:
+        """See `Line`."""
+        return min(1.0, self._requests / self._budget)
+
+    def said(self) -> str:
+        """Requests of at most how many, and the step."""
+        return f"{self._requests:,} of at most {counted(self._budget, 'request')}  {self._step}"
+
+
+def probe(
+    url: Url, budget: BudgetFlag = BUDGET, key_env: KeyFlag = None, timeout: TimeoutFlag = TIMEOUT,
+    as_json: JsonFlag = False,
+) -> None:  # fmt: skip
+    """Find out what a server really does with every parameter.
+
+    Each finding has its evidence. The probe is kept: sweeps over this server read it.
+    """
+    with ProbeMeter(budget) as meter:
+        found = poise.probe(url, key_env=key_env, timeout=timeout, budget=budget, progress=meter)
+    if as_json:
+        show_json(record_of(found))
+        return
+    for line in said_of(found):
+        show(line)
+    show(f"\nNext: poise sweep {quoted(url)} -f creative-story --temperature 0.3,0.9")
+
+
+def said_of(found: Probe) -> list[str]:
+    """A probe as people read it: what the server is, then a table of findings, then what it cost."""
+    version = f" {found.version}" if found.version else ""
+    order = {
+        "server": "its order of steps could not be told",
+        "temperature-last": "temperature comes after the truncations (dialect temperature-last)",
+    }.get(found.dialect, f"its order of steps is that of {found.dialect}")
+    returned = "" if found.logprobs in ("none", "unknown") else f", of at most {found.top_logprobs} tokens"
+    ids = "are taken" if found.takes_ids else "are not taken"
+    head = [
+        f"{found.model} at {found.url} ({found.kind}{version})",
+        f"{order}; log-probabilities: {found.logprobs}{returned}; prompts as token ids {ids}",
+        "",
+    ]
+    lines = [line for f in found.findings for line in _lines(f)]
+    cost = f"{counted(found.requests, 'request')}, {counted(found.tokens, 'token')}, {found.seconds:.0f} s"
+    return [*head, *lines, cost]
+
+
+def _lines(f: Finding) -> list[str]:
+    """What was found in a line, what was seen below it."""
+    rates = [
+        *([f"wrong at most {_rate(f.false_alarm)}"] if f.false_alarm else []),
+        *([f"if ignored, found out {_rate(1 - f.power, True)}"] if f.power and f.honour == "honoured" else []),
+    ]
+    seen = f.evidence + (f" [{'; '.join(rates)}]" if rates else "")
+    wide = 18
+    first = f"{f.name:<{wide}}  {f.honour}{f': {f.how}' if f.how else ''}"
+    return [first, *textwrap.wrap(seen, WIDTH - 4, initial_indent="    ", subsequent_indent="    "), ""]
+
+
+def _rate(share: float, at_least: bool = False) -> str:
+    """A small probability in words.
+
+    >>> _rate(0.0002), _rate(0.004, at_least=True), _rate(0.0, at_least=True)
+    ('2 times in 10,000', '99.6% of the time', '99.9% of the time')
+    """
+    if at_least:
+        return f"{min(99.9, 100 * (1 - share)):.3g}% of the time"
+    return f"{max(1, round(share * 10_000)):,} times in 10,000"
+
+
+def record_of(found: Probe) -> ProbeRecord:
+    """A probe as JSON."""
+    said = found.record()
+    return ProbeRecord(**{**said, "findings": [FindingRecord(**f) for f in said["findings"]]})
