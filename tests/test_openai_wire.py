@@ -287,6 +287,14 @@ def test_llama_server_tokenizes() -> None:
     assert stand.body("POST /tokenize") == {"content": "a b", "add_special": True}
 
 
+def test_sglang_keeps_special_tokens_in_a_text() -> None:
+    info = {"GET /get_model_info": {"model_path": "/m"}, "POST /tokenize": {"tokens": [5, 6], "count": 2}}
+    listed = models("m", owned_by="sglang")
+    stand = Stand({"GET /v1/models": listed, "POST /detokenize": {"text": "a b"}, **info})
+    assert tokens(stand, False) == ((5, 6), "a b")
+    assert stand.body("POST /detokenize") == {"model": "m", "tokens": [5, 6], "skip_special_tokens": False}
+
+
 @pytest.mark.parametrize(("special", "expected"), [(True, (1, 5, 6)), (False, (5, 6))])
 def test_llama_cpp_python_always_adds_its_start_token(special: bool, expected: tuple[int, ...]) -> None:
     stand = Stand({

@@ -22,6 +22,7 @@ class Way(NamedTuple):
         answer: the field of the answer.
         special: the field that says whether a start token is wanted; empty where the server always adds its own.
         named: whether the model is named.
+        more: what is sent besides.
     """
 
     path: str
@@ -29,6 +30,7 @@ class Way(NamedTuple):
     answer: str
     special: str = ""
     named: bool = False
+    more: Mapping[str, Any] = {}
 
     def body(self, model: str, given: str | list[Any], special: bool = False) -> dict[str, Any]:
         """What is sent."""
@@ -36,6 +38,7 @@ class Way(NamedTuple):
             self.given: given,
             **({self.special: special} if self.special else {}),
             **({"model": model} if self.named and model else {}),
+            **self.more,
         }
 
 
@@ -123,7 +126,7 @@ MANNERS: Mapping[Kind, Manner] = {
     "sglang": Manner(
         _WIDE, _ANY_NUMBER, True, token_ids=True,
         tokenize=Way("/tokenize", "prompt", "tokens", "add_special_tokens", named=True),
-        detokenize=Way("/detokenize", "tokens", "text", named=True),
+        detokenize=Way("/detokenize", "tokens", "text", named=True, more={"skip_special_tokens": False}),
     ),
     "ollama": Manner(_PLAIN, 20, False),
     "openai": Manner(_PLAIN, 20, True, thinking="effort", max_tokens="max_completion_tokens"),
