@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from scipy.stats import chisquare
 
 from poise import law
 from poise.errors import UsageError
-from poise.fakeserver import STYLES, FakeWire, make_language
+from poise.fakeserver import LIES, STYLES, FakeWire, make_language
+from poise.fakeserver.__main__ import OPTIONS
 from poise.fakeserver.latency import Latency
 from poise.fakeserver.laws import STEPS, Step, reshape
 from poise.fakeserver.styles import find_style
@@ -322,3 +324,15 @@ def test_every_parameter_has_a_name_that_some_style_knows() -> None:
     for style in STYLES.values():
         assert set(style.names) <= set(style.order)
         assert set(style.defaults) <= set(style.order)
+
+
+def test_the_page_tells_every_lie_fault_and_style() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "fakeserver.md").read_text(encoding="utf-8")
+    for name, told in [*LIES.items(), *FAULTS.items()]:
+        assert f"| `{name}` | {told} |" in page
+    for name, style in STYLES.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert ", ".join(f"{n} {v:g}" for n, v in style.defaults.items()) in row
+        assert row.endswith(f"| {style.most_logprobs or 'none'} | {'yes' if style.takes_ids else 'no'} |")
+    for option in [*OPTIONS, "lie", "faults", "config", "list"]:
+        assert f"`--{option}" in page

@@ -58,7 +58,8 @@ STRANGERS = [
     "moonshotai/Kimi-K2.5", "MiniMaxAI/MiniMax-M2.1", "zai-org/GLM-4.6V", "NousResearch/Hermes-4.3-36B",
     "HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM3-3B-Base", "smollm", "LiquidAI/LFM2-VL-450M", "", "/", "#",
     "meta-llama/Llama-Guard-3-8B", "tokyotech-llm/Llama-3.1-Swallow-8B-Instruct-v0.3",
-    "nvidia/Llama-3.1-Nemotron-70B-Instruct-HF", "meta-llama/Llama-3.2-11B-Vision-Instruct", "Qwen/Qwen3-Max", "RLHFlow/Llama-3.1-8B-Instruct-RM",
+    "nvidia/Llama-3.1-Nemotron-70B-Instruct-HF", "meta-llama/Llama-3.2-11B-Vision-Instruct", "Qwen/Qwen3-Max",
+    "RLHFlow/Llama-3.1-8B-Instruct-RM",
 ]  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from poise.params import SamplingParams
 
 Mode = Literal["thinking", "not thinking", ""]
 READ = "2026-11-27"  # when the sources were read; a later reading of one entry gets its own date
+# Pages of the hub were read as copies of them: other repositories and mirrors that hold the same card or file.
 HUB = "https://huggingface.co/"
 CODE = "https://github.com/"
 QWEN_DOCS = f"{CODE}QwenLM/Qwen3/blob/main/docs/source/getting_started/quickstart.md"
