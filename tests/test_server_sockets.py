@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import shutil
 import time
 import traceback
@@ -226,3 +227,30 @@ def test_certificates_that_are_not_there(tmp_path: Path, monkeypatch: pytest.Mon
     found = socket_fault(sends(http(WHOLE)), scheme="https")
     assert found.kind == "tls"
     assert "certificates" in found.told
+
+
+def test_the_key_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    socket_fault(sends(http(b"{}", "401 Unauthorized")))
+    assert caplog.records
+    assert KEY not in caplog.text
+    assert all(KEY not in str(record.args) for record in caplog.records)
+
+
+def test_many_at_once_and_one_given_up() -> None:
+    async def slowly(_request: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.05)
+        writer.write(http(WHOLE))
+        await writer.drain()
+
+    async def go() -> tuple[int, bool]:
+        async with raw_server(slowly) as at:
+            wire = OpenAIWire(Address(f"http://{at}/v1", "m", None, "OPENAI_API_KEY"), 5)
+            asked = [asyncio.ensure_future(wire.ask(Call(HELLO))) for _ in range(60)]
+            await asyncio.sleep(0.02)
+            asked[0].cancel()
+            found = await asyncio.gather(*asked, return_exceptions=True)
+            await wire.close()
+            return sum(not isinstance(f, BaseException) for f in found), isinstance(found[0], asyncio.CancelledError)
+
+    assert asyncio.run(go()) == (59, True)
