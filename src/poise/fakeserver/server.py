@@ -15,7 +15,7 @@ from poise.fakeserver.drawing import Drawer, Drawn, Wanted
 from poise.fakeserver.language import Language, make_language
 from poise.fakeserver.lies import HONEST, Lies
 from poise.fakeserver.refusals import Refused, chat_only, too_long, unknown_field, wrong_type
-from poise.fakeserver.styles import Style
+from poise.fakeserver.styles import STYLES, Style
 from poise.servers.calls import Call, Position
 
 MODEL, SIZE, CONTEXT = "fake-64", 64, 4096
@@ -62,7 +62,7 @@ class FakeServer:
     """
 
     def __init__(
-        self, style: Style, lies: Lies = HONEST, seed: int = 0, *, model: str = MODEL, size: int = SIZE,
+        self, style: Style = STYLES["vllm"], lies: Lies = HONEST, seed: int = 0, *, model: str = MODEL, size: int = SIZE,
         language: Language | None = None, context: int = CONTEXT, config: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         self.config = dict(config or {})
