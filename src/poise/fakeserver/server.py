@@ -62,8 +62,9 @@ class FakeServer:
     """
 
     def __init__(
-        self, style: Style = STYLES["vllm"], lies: Lies = HONEST, seed: int = 0, *, model: str = MODEL, size: int = SIZE,
-        language: Language | None = None, context: int = CONTEXT, config: Mapping[str, float] | None = None,
+        self, style: Style = STYLES["vllm"], lies: Lies = HONEST, seed: int = 0, *, model: str = MODEL,
+        size: int = SIZE, language: Language | None = None, context: int = CONTEXT,
+        config: Mapping[str, float] | None = None,
     ) -> None:  # fmt: skip
         self.config = dict(config or {})
         heard = {n: v for n, v in self.config.items() if style.name != "ollama-v1" or n not in style.names}
