@@ -41,8 +41,8 @@ NAMES: list[tuple[str, str]] = [
     ("openai/gpt-oss-20b", "gpt-oss"), ("gpt-oss:120b", "gpt-oss"), ("zai-org/GLM-4.6", "GLM-4.6"),
     ("THUDM/GLM-Z1-9B-0414", "GLM-Z1-0414"), ("moonshotai/Kimi-K2-Instruct-0905", "Kimi-K2-Instruct"),
     ("moonshotai/Kimi-K2-Thinking", "Kimi-K2-Thinking"), ("MiniMaxAI/MiniMax-M2", "MiniMax-M2"),
-    ("XiaomiMiMo/MiMo-V2.5", "MiMo-V2.5"), ("HuggingFaceTB/SmolLM3-3B", "SmolLM3"), ("smollm2", "SmolLM2-Instruct"),
-    ("HuggingFaceTB/SmolLM2-135M-Instruct", "SmolLM2-Instruct"), ("NousResearch/Hermes-4-70B", "Hermes 4"),
+    ("XiaomiMiMo/MiMo-V2.5", "MiMo-V2.5"), ("HuggingFaceTB/SmolLM3-3B", "SmolLM3"),
+    ("NousResearch/Hermes-4-70B", "Hermes 4"),
     ("LiquidAI/LFM2-1.2B", "LFM2"), ("LiquidAI/LFM2.5-1.2B-Instruct", "LFM2.5"),
 ]  # fmt: skip
 # Look-alikes: other models, base models, other kinds of model, and families whose vendors publish nothing.
@@ -56,7 +56,8 @@ STRANGERS = [
     "mistralai/Mistral-7B-Instruct-v0.3", "mistral", "deepseek-ai/DeepSeek-V3", "deepseek-ai/DeepSeek-V3.2-Exp",
     "ibm-granite/granite-3.3-8b-instruct", "allenai/OLMo-2-0325-32B-Instruct", "openai/gpt-oss-safeguard-20b",
     "moonshotai/Kimi-K2.5", "MiniMaxAI/MiniMax-M2.1", "zai-org/GLM-4.6V", "NousResearch/Hermes-4.3-36B",
-    "HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM3-3B-Base", "smollm", "LiquidAI/LFM2-VL-450M", "", "/", "#",
+    "HuggingFaceTB/SmolLM2-135M-Instruct", "smollm2", "HuggingFaceTB/SmolLM3-3B-Base", "smollm",
+    "LiquidAI/LFM2-VL-450M", "", "/", "#",
     "meta-llama/Llama-Guard-3-8B", "tokyotech-llm/Llama-3.1-Swallow-8B-Instruct-v0.3",
     "nvidia/Llama-3.1-Nemotron-70B-Instruct-HF", "meta-llama/Llama-3.2-11B-Vision-Instruct", "Qwen/Qwen3-Max",
     "RLHFlow/Llama-3.1-8B-Instruct-RM",

@@ -174,11 +174,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(r"smollm3", (
         _entry("SmolLM3", _SIX, f"{HUB}HuggingFaceTB/SmolLM3-3B#how-to-use", "The same for both modes."),
     )),
-    Family(r"smollm2-.*instruct|smollm2(?::|$)", (
-        _entry("SmolLM2-Instruct", SamplingParams(temperature=0.2, top_p=0.9),
-               f"{HUB}HuggingFaceTB/SmolLM2-1.7B-Instruct#transformers",
-               "From the example on its page, which recommends nothing in words."),
-    )),
     Family(r"hermes-4(?![.\d])", (
         _entry("Hermes 4", SamplingParams(temperature=0.6, top_p=0.95, top_k=20),
                f"{HUB}NousResearch/Hermes-4-70B#inference-notes", "The same for both modes."),
