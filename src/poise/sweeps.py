@@ -353,18 +353,26 @@ def _prepare(
     if len(set(named)) < len(named):
         raise UsageError("The use cases of a sweep have different names", ", ".join(named), "Rename one of them")
     for case in cases:
-        if case.goal is not None:
-            check_needs(find_metrics(case.goal.metrics), case.name, case.prompts)
-            check_limits(case.goal)
-            if case.goal.needs_reference and engine.draws_by == "engine":
-                notes.append(
-                    f"{case.name}: its goal is near the reference texts, which a server cannot score; "
-                    "`poise decide` will need another, for example --raise distinct_2"
-                )
-            elif case.goal.needs_reference:
-                check_references(engine, case)
+        notes += _check_goal(engine, case)
     goals = {case.name: case.goal for case in cases}
     return _Prepared(asked, trials, options, list(distinct.values()), everything, frozenset(named), notes, goals)
+
+
+def _check_goal(engine: Engine, case: UseCase) -> list[str]:
+    """Raises where what a goal names cannot be had; notes where it can be drawn, and not be decided here."""
+    if case.goal is None:
+        return []
+    check_needs(find_metrics(case.goal.metrics), case.name, case.prompts)
+    check_limits(case.goal)
+    if not case.goal.needs_reference:
+        return []
+    if engine.draws_by == "engine":
+        return [
+            f"{case.name}: its goal is near the reference texts, which a server cannot score; "
+            "`poise decide` will need another, for example --raise distinct_2"
+        ]
+    check_references(engine, case)
+    return []
 
 
 def _duration(seconds: float) -> str:
