@@ -18,6 +18,7 @@ from poise.servers.words import Place, error_of
 
 T = TypeVar("T")
 Ids = tuple[int, ...]
+LOUD = 100.0  # a logit bias that leaves no other token a chance
 SLACK = 1e-3  # probabilities may sum to this much above 1: some servers compute them in half precision
 
 

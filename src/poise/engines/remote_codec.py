@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from poise.engines.asker import Asker, Ids
+from poise.engines.asker import LOUD, Asker, Ids
 from poise.errors import ModelError
 from poise.records import Message
 from poise.servers.calls import Call, Fault
@@ -23,7 +23,6 @@ _SPECIAL = re.compile(
     r"|gh_stars|issue_start|issue_comment|issue_closed|jupyter_\w+|empty_output)>|\[(?:EOS|BOS|PAD|UNK|CLS|SEP|INST|/INST)\]"
 )
 _BROKEN = "�"  # where bytes are no whole character
-_LOUD = 100.0  # a logit bias that leaves no other token a chance
 _ENOUGH = 64  # tokens in which many a text ends
 
 
@@ -122,7 +121,7 @@ class RemoteCodec:
         return frozenset(ends)
 
     def _ends(self, token: int) -> bool:
-        call = Call(ids=self.test_ids, max_tokens=2, fields={"logit_bias": {str(token): _LOUD}})
+        call = Call(ids=self.test_ids, max_tokens=2, fields={"logit_bias": {str(token): LOUD}})
         answer = self._asker.try_one(call)
         if isinstance(answer, Fault):
             return False

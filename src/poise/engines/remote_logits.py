@@ -16,7 +16,7 @@ from poise import sampler
 from poise.engines.asker import Asker, Ids
 from poise.engines.remote_codec import RemoteCodec
 from poise.engines.remote_options import ServerOptions
-from poise.engines.remote_session import RemoteSession, rating, row_of
+from poise.engines.remote_session import Rating, RemoteSession, row_of
 from poise.engines.returned import ReturnedLaw, Row, Spot, why_not
 from poise.errors import ModelError, ParameterError, PromptError, ServerError
 from poise.params import PARAMETERS, SamplingParams
@@ -173,7 +173,7 @@ class RemoteLogitsEngine:
     def session(self, max_length: int, rows: int) -> RemoteSession:
         """See `sessions.LogitsEngine.session`. Raises ServerError where another model answers."""
         self._check_unchanged()
-        return RemoteSession(self._asker, self.top, self.vocab_size, rows)
+        return RemoteSession(self._asker, self._rating, self.vocab_size, rows)
 
     def generate(self, requests: Iterable[Request], tally: Tally | None = None) -> Iterator[Completion]:
         """See `sampler.generate`.
@@ -214,7 +214,7 @@ class RemoteLogitsEngine:
 
     def _check_unchanged(self) -> None:
         """Whether the model rates the test text as it did, but for what rounding does."""
-        [row] = self._rated([self._codec.test_ids], self.top)
+        [row] = self._rated([self._codec.test_ids], self._rating)
         common, here, there = np.intersect1d(self._first.ids, row.ids, return_indices=True)
         apart = np.abs(self._first.values[here] - row.values[there])
         if 2 * common.size < row.ids.size or np.any(apart > CHANGED):
@@ -224,8 +224,8 @@ class RemoteLogitsEngine:
                 "Draw into a new study",
             )
 
-    def _rated(self, texts: Sequence[Ids], top: int) -> list[Row]:
-        answers = self._asker.ask([rating(ids, top) for ids in texts])
+    def _rated(self, texts: Sequence[Ids], rating: Rating) -> list[Row]:
+        answers = self._asker.ask([rating.call(ids) for ids in texts])
         return [
             row_of(a.choices[0].positions[-1].likeliest, Spot(len(ids), 0), self.vocab_size)
             for a, ids in zip(answers, texts, strict=True)
@@ -244,12 +244,13 @@ class RemoteLogitsEngine:
         """How many likeliest tokens come back, and the mean probability of all others in a test text."""
         ids = self._codec.test_ids
         for top in (wanted,) if wanted is not None else TOPS:
-            answer = self._asker.try_one(rating(ids, top))
+            rating = Rating(top, ids[-1] if self.about.kind == "llama.cpp" else None)
+            answer = self._asker.try_one(rating.call(ids))
             if isinstance(answer, Fault) or not _rates(answer):
                 continue
             ends = range(max(1, len(ids) - TESTED), len(ids) + 1)
-            rows = self._rated([ids[:end] for end in ends], top)
-            self._first = rows[-1]
+            rows = self._rated([ids[:end] for end in ends], rating)
+            self._rating, self._first = rating, rows[-1]
             return min(row.ids.size for row in rows), float(np.mean([row.outside for row in rows]))
         raise ModelError(
             "poise draws on a server that returns log-probabilities with token ids",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from poise.engines.asker import SLACK, Asker, Ids
+from poise.engines.asker import LOUD, SLACK, Asker, Ids
 from poise.engines.returned import Row, Rows, Spot
 from poise.errors import ServerError
 from poise.servers.calls import Call, Likely
@@ -18,14 +19,14 @@ class RemoteSession:
 
     Args:
         asker: the server.
-        top: likeliest tokens asked for.
+        rating: how it is asked.
         vocab_size: V.
         rows: wanted at once.
     """
 
-    def __init__(self, asker: Asker, top: int, vocab_size: int, rows: int) -> None:
+    def __init__(self, asker: Asker, rating: Rating, vocab_size: int, rows: int) -> None:
         self.max_rows = rows
-        self._asker, self._top, self._size = asker, top, vocab_size
+        self._asker, self._rating, self._size = asker, rating, vocab_size
         self._texts: dict[int, tuple[Ids, int]] = {}  # token ids, and how many of them are the prompt's
         self._next = 0
 
@@ -58,7 +59,7 @@ class RemoteSession:
         return rows, rated
 
     def _rated(self, texts: Sequence[tuple[Ids, int]]) -> Rows:
-        answers = self._asker.ask([rating(ids, self._top) for ids, _ in texts])
+        answers = self._asker.ask([self._rating.call(ids) for ids, _ in texts])
         rows = [
             row_of(answer.choices[0].positions[-1].likeliest, Spot(prompt, len(ids) - prompt), self._size)
             for answer, (ids, prompt) in zip(answers, texts, strict=True)
@@ -66,9 +67,22 @@ class RemoteSession:
         return Rows(tuple(rows), self._size)
 
 
-def rating(ids: Ids, top: int) -> Call:
-    """The request that has a server rate the token after `ids`; which one it draws does not matter."""
-    return Call(ids=ids, max_tokens=1, logprobs=top)
+class Rating(NamedTuple):
+    """How a server is asked to rate the token after a text; which one it then draws does not matter.
+
+    Args:
+        top: likeliest tokens asked for.
+        plain: a token that it is made to draw; None for any. llama-server says nothing of a drawn token that is no
+            whole character, and rates before it looks at biases.
+    """
+
+    top: int
+    plain: int | None = None
+
+    def call(self, ids: Ids) -> Call:
+        """The request for one text."""
+        fields = {} if self.plain is None else {"logit_bias": {str(self.plain): LOUD}}
+        return Call(ids=ids, max_tokens=1, logprobs=self.top, fields=fields)
 
 
 def row_of(likeliest: Sequence[Likely], spot: Spot, size: int) -> Row:
