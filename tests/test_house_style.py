@@ -28,12 +28,13 @@ ALL_FILES = [
 HEAVY = {
     "torch": ("engines/", "steps.py"),
     "transformers": ("engines/hf",),
+    "llama_cpp": ("engines/llamacpp_library.py",),
     "gguf": ("engines/conversion.py", "engines/gguf_tokenizer.py"),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "yaml": ("usecases/", "reports/recipe.py"),
     "altair": ("reports/charts.py",),
-    "jinja2": ("reports/", "engines/codecs.py"),  # a chat template is a Jinja template
+    "jinja2": ("reports/", "engines/templates.py"),  # a chat template is a Jinja template
     "sqlite3": ("database.py",),
     "wordllama": ("metrics/vectors.py",),
     "pyarrow": ("tabular.py",),

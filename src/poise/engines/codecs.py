@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import jinja2
-import jinja2.sandbox
 import tokenizers
 
-from poise.errors import ModelError, PromptError
+from poise.engines import templates
+from poise.errors import ModelError
 from poise.records import Message
 
 
@@ -45,30 +44,10 @@ class PlainCodec:
 
     def render(self, messages: Sequence[Message], thinking: bool | None = None) -> str:
         """See `local.Codec.render`."""
-        box = jinja2.sandbox.ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        box.globals["raise_exception"] = _refuse
         tokens = {n: v for n, v in self._settings.items() if n.endswith("_token") and isinstance(v, str)}
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        more = {} if thinking is None else {"enable_thinking": thinking}
-        try:
-            template = box.from_string(self.template or "")
-            return template.render(messages=turns, add_generation_prompt=True, **tokens, **more)
-        except jinja2.TemplateError as error:
-            raise _unfit(error) from error
+        return templates.render(self.template or "", messages, tokens, thinking)
 
     def decode(self, ids: Sequence[int], special: bool = False) -> str:
         """See `local.Codec.decode`."""
         said: str = self._tokenizer.decode(list(ids), skip_special_tokens=not special)
         return said
-
-
-def _refuse(message: str) -> NoReturn:
-    raise jinja2.TemplateError(message)
-
-
-def _unfit(error: Exception) -> PromptError:
-    return PromptError(
-        "The model's chat template must accept the messages", str(error), "Check the roles, or ask with --text"
-    )

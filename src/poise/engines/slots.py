@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import heapq
 import mmap
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from poise.engines.hardware import free_memory
 
 BLOCK = 64  # attention reads whole blocks, so a row's bits depend on its own length alone
 
@@ -179,23 +179,4 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + idle
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            found = next(line for line in lines if line.startswith("MemAvailable:"))
-        return min(int(found.split()[1]) * 1024, _container_bytes())
-    except (OSError, StopIteration):
-        return 4 << 30  # no way to ask: assume a small machine
-
-
-def _container_bytes() -> int:
-    """What a container's limit leaves, bytes; the host's figures do not know it."""
-    v1, v2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-    for limit, used in (
-        (v2 / "memory.max", v2 / "memory.current"),
-        (v1 / "memory.limit_in_bytes", v1 / "memory.usage_in_bytes"),
-    ):
-        try:
-            return int(limit.read_text()) - int(used.read_text())
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return sys.maxsize
+    return free_memory()
