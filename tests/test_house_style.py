@@ -45,7 +45,7 @@ HEAVY = {
     "starlette": ("fakeserver/",),
     "uvicorn": ("fakeserver/serving.py",),
 }
-IMPORTED_AS = {"pyyaml": "yaml", "vl_convert_python": "vl_convert"}
+IMPORTED_AS = {"pyyaml": "yaml", "vl_convert_python": "vl_convert", "llama_cpp_python": "llama_cpp"}
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager"}
 MAX_LINES, MAX_FUNCTION, MAX_PARAMETERS, MAX_CAPTION = 400, 40, 8, 12
 
@@ -194,10 +194,8 @@ def test_the_caption_is_short(path: Path) -> None:
 
 def test_every_library_imported_is_declared() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    said = [
-        *declared["dependencies"],
-        *(d for extra in ("local", "judge", "server", "fakeserver") for d in declared["optional-dependencies"][extra]),
-    ]
+    extras = ("local", "judge", "server", "llamacpp", "fakeserver")
+    said = [*declared["dependencies"], *(d for extra in extras for d in declared["optional-dependencies"][extra])]
     names = {re.split(r"[^A-Za-z0-9_-]", d)[0].lower().replace("-", "_") for d in said}
     names = {IMPORTED_AS.get(n, n) for n in names}
     used = {n.partition(".")[0] for p in FILES for n, _ in imports(tree(p), package_of(p))}

@@ -27,6 +27,9 @@ ENGINES: Mapping[str, EngineEntry] = {
     "smollm2": EngineEntry("poise.engines.native:make_embedded", "smollm2", "embedded: SmolLM2-135M-Instruct"),
     "hf": EngineEntry("poise.engines.hf:make_hf", "hf:NAME_OR_DIR", "any decoder-only transformers model"),
     "gguf": EngineEntry("poise.engines.native:make_gguf", "gguf:FILE", "a GGUF file, converted once"),
+    "llamacpp": EngineEntry(
+        "poise.engines.llamacpp:make_llamacpp", "llamacpp:FILE", "a GGUF file as it is, computed by llama.cpp"
+    ),
     "http": EngineEntry(
         "poise.engines.remote:make_server",
         "http(s)://HOST[:PORT]/v1[#MODEL]",
@@ -49,8 +52,11 @@ SERVERS: Mapping[str, str] = {
 }
 DRAWN_HERE = "poise.engines.remote_logits:make_remote_logits"
 
-# What the extra `local` brings; the core does without.
-LOCAL = frozenset({"torch", "transformers", "tokenizers", "safetensors", "gguf", "filelock"})
+# The extra that brings a library; the core does without.
+EXTRAS: Mapping[str, str] = {
+    **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors", "gguf", "filelock"), "local"),
+    "llama_cpp": "llamacpp",
+}
 
 
 def load(
@@ -141,6 +147,9 @@ def _maker(where: str) -> Any:
 
 def _lacking(spec: str, error: ModuleNotFoundError) -> ModelError:
     library = (error.name or str(error)).partition(".")[0]
-    if library not in LOCAL:
+    extra = EXTRAS.get(library)
+    if extra is None:
         raise error
-    return ModelError(f"{spec} needs the libraries of the extra `local`", f"no {library}", "pip install 'poise[local]'")
+    return ModelError(
+        f"{spec} needs the libraries of the extra `{extra}`", f"no {library}", f"pip install 'poise[{extra}]'"
+    )

@@ -30,7 +30,6 @@ _GUESSED = 1024  # a flag beside the file type, set where a file does not state 
 _messages: deque[str] = deque(maxlen=_KEPT)
 
 
-@lib.llama_log_callback
 def _listen(level: int, text: bytes, _: object) -> None:
     """Keep errors, which say why a file cannot be loaded; print everything when debugging."""
     said = text.decode("utf-8", "replace")
@@ -40,7 +39,8 @@ def _listen(level: int, text: bytes, _: object) -> None:
         _messages.append(said.strip())
 
 
-lib.llama_log_set(_listen, ctypes.c_void_p(0))
+_ear = lib.llama_log_callback(_listen)  # kept alive: the library calls it as long as it is loaded
+lib.llama_log_set(_ear, ctypes.c_void_p(0))
 lib.llama_backend_init()
 
 
@@ -51,6 +51,11 @@ def versions() -> dict[str, str]:
         "llama.cpp": lib.llama_version().decode(),
         "llama.cpp build": lib.llama_print_system_info().decode().strip(" |"),
     }
+
+
+def most_streams() -> int:
+    """Streams that one context may have."""
+    return int(lib.llama_max_parallel_sequences())
 
 
 def has_gpu() -> bool:
@@ -105,7 +110,7 @@ class Model:
     def template(self) -> str | None:
         """The chat template that the file brings."""
         found = lib.llama_model_chat_template(self.pointer, None)
-        return None if found is None else found.decode("utf-8", "replace")
+        return None if found is None else str(found, "utf-8", "replace")
 
     @property
     def kind(self) -> str:
@@ -137,6 +142,11 @@ class Model:
     def is_control(self, token: int) -> bool:
         """Whether a token is no text."""
         return bool(lib.llama_vocab_is_control(self._vocab, token))
+
+    def text_of(self, token: int) -> str:
+        """A token as the file spells it."""
+        found: bytes = lib.llama_vocab_get_text(self._vocab, token)
+        return found.decode("utf-8", "replace")
 
     def vocabulary(self) -> list[tuple[str, int, float]]:
         """Text, attributes and score of every token."""

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from poise.engines.padding import Padding as Padding
 from poise.engines.products import Product
 from poise.engines.slots import BLOCK, LayerShape, Pad, Place, Slots, blocks, free_bytes
 from poise.errors import EngineError
@@ -49,26 +50,6 @@ class Step(Protocol):
     def __call__(self, tokens: torch.Tensor, places: list[Place], slots: Slots, pad: Pad) -> torch.Tensor:
         """Feed one token to each row, sorted by (blocks, slot); logits, (B, V)."""
         ...
-
-
-class Padding(NamedTuple):
-    """How many rows to compute for a wanted number, so that a row's bits never change.
-
-    Args:
-        least: rows at least.
-        multiple: and a multiple of this.
-        most: rows at most; more are computed in several batches.
-        verified: whether the self-test found every size alike.
-    """
-
-    least: int
-    multiple: int
-    most: int
-    verified: bool
-
-    def rows(self, wanted: int) -> int:
-        """Rows to compute."""
-        return max(self.least, -(-wanted // self.multiple) * self.multiple)
 
 
 class LocalSession:

@@ -11,6 +11,8 @@ import jinja2.sandbox
 from poise.errors import PromptError
 from poise.records import Message
 
+THINK = ("<think>", "</think>")
+SWITCH = "enable_thinking"  # as Qwen3 named it, and others since
 # What an operation inside a template raises when a message is not what it was written for.
 _SLIPS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
