@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import real_servers
+from scripts import remote_dial
 
 import poise
+import real_servers
 from poise.engines.remote_logits import RemoteLogitsEngine, make_remote_logits
 from poise.errors import ModelError, ParameterError
 from poise.params import SamplingParams, grid
 from poise.records import Message, Prompt
 from poise.sessions import LogitsEngine
-from scripts import remote_dial
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
 
