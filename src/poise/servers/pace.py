@@ -26,8 +26,8 @@ class Lap:
         number: answers.
         strains: requests refused for want of room, or not answered in time.
         tokens, seconds, squares, products: sums over the answers: tokens, seconds, tokens², tokens · seconds.
-        first, last: when the first and the last of them came.
-        later: tokens of all but the first.
+        first, last: when the first of them came, and the last answer of any lap since then.
+        later: tokens of all answers of any lap after the first.
     """
 
     level: int
@@ -43,13 +43,16 @@ class Lap:
 
     def add(self, at: float, seconds: float, tokens: float) -> None:
         """Note an answer."""
-        if self.number:
-            self.last, self.later = at, self.later + max(tokens, 1.0)
-        else:
+        if not self.number:
             self.first = self.last = at
         self.number += 1
         self.tokens, self.seconds = self.tokens + tokens, self.seconds + seconds
         self.squares, self.products = self.squares + tokens * tokens, self.products + tokens * seconds
+
+    def pass_by(self, at: float, tokens: float) -> None:
+        """Note any answer that comes while the lap lasts, also to what was sent before."""
+        if self.number:
+            self.last, self.later = at, self.later + max(tokens, 1.0)
 
     def throughput(self, tokens: float) -> float:
         """Answers of so many tokens per second, by Little's law: level / seconds that one takes.
@@ -111,16 +114,17 @@ class Pace:
         """Whether nothing is known yet: then every answer counts, as all requests are sent at once."""
         return self._phase == "raising" and self._best is None
 
-    def answered(self, lap: Lap, at: float, seconds: float, tokens: float) -> None:
-        """Note an answer to a request that was sent when as many were under way as may be.
+    def answered(self, lap: Lap | None, at: float, seconds: float, tokens: float) -> None:
+        """Note an answer.
 
         Args:
-            lap: in which it was sent.
+            lap: in which its request was sent; None where fewer were under way than may be.
             at: now, in seconds.
             seconds: from sending to the answer.
             tokens: new ones; the same number always where nobody counts them.
         """
         self._answers, self._tokens = self._answers + 1, self._tokens + tokens
+        self.lap.pass_by(at, tokens)
         if self._fixed or lap is not self.lap:
             return
         lap.add(at, seconds, tokens)
@@ -149,7 +153,7 @@ class Pace:
         return taken, come
 
     def _over(self) -> bool:
-        """Whether a lap has answers enough: few where the case is plain, many to deny a gain."""
+        """Whether a lap has answers enough: few where the case is plain, many where it is not."""
         number, level = self.lap.number, self.level
         least = max(level, _LEAST)
         if number >= 3 * least or number < max(level // 4, _LEAST // 2):
@@ -159,6 +163,8 @@ class Pace:
         taken, come = self._gains()
         if self._phase == "lowering":
             return max(taken, come) < 1 / _PLAIN
+        if number >= least and max(taken, come) < 1:
+            return True
         return min(taken, come) >= (_PLAIN if number < least else GAIN)
 
     def _gained(self) -> bool:

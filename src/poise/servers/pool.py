@@ -236,8 +236,8 @@ class _Batch(Generic[Key]):
         job, came = outcome.job, outcome.came
         if isinstance(came, Answer):
             self._watch.answered()
-            if outcome.reached:
-                self._pace.answered(outcome.lap, self._loop.time(), outcome.seconds, came.new_tokens or 0)
+            lap = outcome.lap if outcome.reached else None
+            self._pace.answered(lap, self._loop.time(), outcome.seconds, came.new_tokens or 0)
             return job.key, came
         if not isinstance(came, Fault):
             raise came
