@@ -218,9 +218,36 @@ def test_a_text_that_leaves_the_returned_tokens_says_where(engine: RemoteLogitsE
         poise.generate(engine, PROMPT, SamplingParams(top_p=0.9999), draws=20, max_tokens=20)
 
 
-def test_a_dial_without_truncation_says_where(engine: RemoteLogitsEngine, tmp_path: Path) -> None:
-    with pytest.raises((ServerError, ParameterError), match=r"of the probability"):
-        poise.dial(engine, PROMPT, "temperature", 0.5, 1.5, study=tmp_path / "d.db", max_tokens=8)
+@pytest.mark.parametrize(
+    ("parameter", "low", "high", "fixed", "said"),
+    [
+        ("temperature", 0.0, 1.5, {}, r"keeps others too: \d+\.\d% of the probability"),
+        ("top_k", 1, 30, {}, r"top_k=30, which keeps others too"),
+        ("top_k", 1, float("inf"), {}, r"top_k=64, which keeps others too"),
+        ("top_p", 0.5, 1.0, {}, r"temperature=1, which keeps others too"),
+        ("min_p", 0.0, 0.5, {"temperature": 0.7}, r"temperature=0\.7, which keeps others too"),
+        ("typical_p", 0.2, 0.9, {}, r"typical_p with no top_k"),
+        ("repetition_penalty", 1.0, 1.5, {"top_k": 5}, r"A repetition penalty divides logits"),
+    ],
+)
+def test_dials_over_laws_that_keep_other_tokens_are_refused(
+    engine: RemoteLogitsEngine, tmp_path: Path, parameter: str, low: float, high: float, fixed: dict, said: str
+) -> None:
+    with pytest.raises(ParameterError, match=said):
+        poise.dial(
+            engine, PROMPT, parameter, low, high, params=SamplingParams(**fixed), study=tmp_path / "d.db",
+            resolution=0.01 if parameter == "typical_p" else None,
+        )  # fmt: skip
+
+
+def test_sweeps_of_laws_that_keep_other_tokens_are_refused(engine: RemoteLogitsEngine, tmp_path: Path) -> None:
+    for settings, said in ((grid(temperature=0.7), "keeps others too"), (grid(repetition_penalty=1.2), "lack their")):
+        for verb in (poise.plan, poise.sweep):
+            with pytest.raises(ParameterError, match=said):
+                verb(engine, PROMPT, settings, study=tmp_path / "s.db")
+        with pytest.raises(ParameterError, match=said):
+            poise.generate(engine, PROMPT, settings[0])
+    assert not (tmp_path / "s.db").exists()
 
 
 def test_baselines_are_those_that_can_be_drawn(engine: RemoteLogitsEngine, language: Language) -> None:

@@ -151,6 +151,22 @@ def check_settings(engine: Engine, settings: SamplingParams | Iterable[SamplingP
     return [Trial(params, tuple(called)) for params, called in names.items()]
 
 
+def check_laws(engine: Engine, laws: Iterable[SamplingParams]) -> None:
+    """Refuse laws that an engine has no way to draw from: a server may say too little of the next token.
+
+    Args:
+        engine: any; most can draw from all laws.
+        laws: settings as they will be drawn, or both ends of a range.
+
+    Raises:
+        ParameterError: one of them, and why.
+    """
+    check = getattr(engine, "check_law", None)
+    if check is not None:
+        for params in laws:
+            check(params)
+
+
 def several(settings: SamplingParams | Iterable[SamplingParams]) -> list[SamplingParams]:
     """One setting or several as a list.
 

@@ -20,7 +20,7 @@ from poise.forecasts import Forecast, forecasts
 from poise.motions import Motion, motion
 from poise.params import DIALECTS, PARAMETERS, SamplingParams, check_value, find_parameter
 from poise.partings import fork_of
-from poise.pieces import Cost, Dial, Dials, Found, beside, tile
+from poise.pieces import Cost, Dial, Dials, Found, beside, tile, with_value
 from poise.records import Prompt, Request
 from poise.sessions import Engine, LogitsEngine, Tally
 from poise.spans import Span, closed, gaps
@@ -303,6 +303,7 @@ def _prepare(
     budget, draw = _check_budget(given)
     options = asks.check_options(draw)
     [trial] = asks.check_settings(engine, params, baselines=False)
+    asks.check_laws(engine, [with_value(trial.params, parameter, end.value) for end in (span.high, span.low)])
     how = motion(parameter, trial.params)
     if not how.exact and budget.resolution is None:
         raise UsageError(
@@ -347,8 +348,11 @@ def _check_engine(engine: Engine, parameter: str, params: SamplingParams) -> Log
             "A parameter is either dialled or fixed", f"{parameter} as both", f"Leave {parameter} out of the settings"
         )
     if parameter not in engine.supports:
+        why = getattr(engine, "refusal", None)
         known = ", ".join(n for n in PARAMETERS if n in engine.supports)
-        raise UsageError(f"{engine.name} honours {known}", parameter, "Dial one of these")
+        raise (why([parameter]) if why is not None else None) or UsageError(
+            f"{engine.name} honours {known}", parameter, "Dial one of these"
+        )
     if parameter not in DIALECTS[params.dialect].order:
         known = ", ".join(DIALECTS[params.dialect].order)
         raise UsageError(f"The dialect {params.dialect} has {known}", parameter, "Dial one of these")

@@ -154,6 +154,7 @@ def generate(
     _check_engine(engine)
     options = asks.check_options(draw)
     trials = asks.check_settings(engine, params or SamplingParams(), baselines=False)
+    asks.check_laws(engine, [trial.params for trial in trials])
     requests = asks.requests_of(asks.ask_all(engine, asks.listed(prompts), options), trials, options)
     found = {c.request: c for c in engine.generate(requests)}
     return [found[request] for request in requests]
@@ -335,6 +336,7 @@ def _prepare(
     _check_engine(engine)
     options = asks.check_options(draw)
     trials = asks.check_settings(engine, settings, baselines)
+    asks.check_laws(engine, [trial.params for trial in trials])
     given = asks.listed(prompts)
     asked = asks.ask_all(engine, given, options)
     everything = asks.requests_of(asked, trials, options)

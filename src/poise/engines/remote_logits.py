@@ -17,8 +17,8 @@ from poise.engines.asker import Asker, Ids
 from poise.engines.remote_codec import RemoteCodec
 from poise.engines.remote_options import ServerOptions
 from poise.engines.remote_session import Rating, RemoteSession, row_of
-from poise.engines.returned import ReturnedLaw, Row, Spot, why_not
-from poise.errors import ModelError, ParameterError, PromptError, ServerError
+from poise.engines.returned import NO_OFFSET, ReturnedLaw, Row, Spot, why_not
+from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address
@@ -146,6 +146,10 @@ class RemoteLogitsEngine:
         if params.active().get("repetition_penalty") is None:
             got += f": {self.outside:.1%} of the probability lay outside them in a test text"
         raise ParameterError(rule, got, step)
+
+    def refusal(self, names: Sequence[str]) -> PoiseError | None:
+        """Why parameters are not honoured; None for reasons that everybody knows."""
+        return ParameterError(*NO_OFFSET) if "repetition_penalty" in names else None
 
     def encode(self, prompt: Prompt) -> Ids:
         """See `sessions.Engine.encode`."""

@@ -134,7 +134,7 @@ class ReturnedLaw:
         """All values, (V,): of the returned tokens, and the most that the others can have, -inf where cut."""
         on = params.active()
         if "repetition_penalty" in on:
-            raise ParameterError(*_REPETITION)
+            raise ParameterError(*NO_OFFSET)
         penalties = {n: float(v) for n, v in on.items() if n in PENALTIES}
         output = Counter(history.output) if penalties else Counter[int]()
         values = row.values + lifted(row.ids, penalties, output)
@@ -185,7 +185,7 @@ def unknown(row: Row, why: str) -> ServerError:
     )
 
 
-_REPETITION = (
+NO_OFFSET = (
     "A repetition penalty divides logits, and a server returns log-probabilities, which lack their offset",
     "repetition_penalty",
     "Take a frequency or presence penalty, or load the weights (hf:, gguf:)",
@@ -205,7 +205,7 @@ def why_not(params: SamplingParams, top: float) -> tuple[str, str, str] | None:
     """
     on = params.active()
     if "repetition_penalty" in on:
-        return _REPETITION
+        return NO_OFFSET
     k = float(on.get("top_k", math.inf))
     if params.greedy or k <= top:
         return None
