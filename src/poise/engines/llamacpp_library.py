@@ -103,7 +103,7 @@ class Model:
         """How most weights are stored, as llama.cpp names it: ``Q4_1``, ``Q4_K_M``, ``F16``."""
         number = int(lib.llama_model_ftype(self.pointer)) & ~_GUESSED
         names = {v: n for n, v in vars(lib).items() if n.startswith("LLAMA_FTYPE_") and isinstance(v, int)}
-        name = names.get(number, f"type {number}").removeprefix("LLAMA_FTYPE_")
+        name: str = names.get(number, f"type {number}").removeprefix("LLAMA_FTYPE_")
         return name.removeprefix("MOSTLY_").removeprefix("ALL_")
 
     @property
