@@ -17,6 +17,7 @@ import poise
 from poise.cli import COMMANDS, assemble, function_of
 from poise.cli.schemas import DOCUMENTS, Record
 from poise.dumps import COLUMNS, CURVE_COLUMNS, PIECE_COLUMNS
+from poise.engines.vendors import recommendations
 from poise.motions import motion
 from poise.params import DIALECTS, PARAMETERS, Parameter, SamplingParams
 
@@ -36,6 +37,7 @@ def pages() -> Mapping[Path, str]:
         docs / "json.md": json_fields(),
         docs / "dumps.md": dumps(),
         docs / "dial-table.md": exactness(),
+        docs / "vendors.md": vendors(),
         ROOT / "README.md": readme(),
     }
 
@@ -189,6 +191,22 @@ def dumps() -> str:
         rows = [(f"`{name}`", column.kind, column.meaning) for name, column in columns.items()]
         lines += ["", f"## {title}", "", *_table(("column", "type", "meaning"), rows)]
     return "\n".join(lines) + "\n"
+
+
+def vendors() -> str:
+    """docs/vendors.md from `engines.vendors`."""
+    lines = [GENERATED.format("src/poise/engines/vendors.py"), "# What vendors recommend", ""]
+    lines += [
+        "The baseline `vendor` of a sweep: what the model's own `generation_config.json` says; where it ships none, or",
+        "the model is on a server, this table. A model is found by its name; one that was tuned further, or a base",
+        "model, has no entry, and neither has a family whose vendor publishes nothing.",
+        "",
+    ]
+    rows = [
+        (r.family, r.mode or "–", f"`{r.params.label}`", f"[{r.read}]({r.source})", r.note or "–")
+        for r in recommendations()
+    ]
+    return "\n".join([*lines, *_table(("family", "mode", "settings", "source", "note"), rows)]) + "\n"
 
 
 def exactness() -> str:

@@ -32,7 +32,10 @@ FLOORS = (
         "the law at speed, the file, the words",
         ("steps", "draws", "codec", "database", "tables", "tabular", "targets", "pieces", "forks", "races"),
     ),
-    Floor("the law, the records, all pairs", ("law", "records", "motions", "families", "looks", "effects", "fronts")),
+    Floor(
+        "the law, the records, all pairs",
+        ("law", "records", "summaries", "motions", "families", "looks", "effects", "fronts"),
+    ),
     Floor(
         "parameters, noise, numbers",
         (

@@ -14,6 +14,10 @@ from scripts import docs
 import poise
 from fake_judge import FakeJudge, serving
 from poise import cli
+from poise.fakeserver import STYLES
+from poise.fakeserver.app import make_app
+from poise.fakeserver.server import FakeServer
+from poise.fakeserver.serving import served
 from poise.params import PARAMETERS
 from poise.reports import dialpage
 
@@ -54,10 +58,11 @@ def test_every_command_in_the_docs_runs(
     lines = commands(path)
     if path.name in ("commands.md", "dumps.md"):  # made for those who drew already
         assert cli.run(shlex.split("sweep fake 'Once upon a time' --temperature 0.3,0.9 --draws 8")) == 0
-    with serving(FakeJudge()) as judge:
+    with serving(FakeJudge()) as judge, served(make_app(FakeServer(STYLES["vllm"]))) as server:
         for line in lines:
             line = line.replace(" --dtype float32", "")  # the fake has none
-            line = line.replace("http://localhost:8000/v1", judge.url)
+            url = judge.url if line.startswith("poise judge") else f"{server}/v1"
+            line = line.replace("http://localhost:8000/v1", url)
             words = ["fake" if w in ("smollm2", "hf:gpt2") else w for w in shlex.split(line, comments=True)[1:]]
             if words[0] == "demo":
                 words += ["--model", "fake", "--no-open"]

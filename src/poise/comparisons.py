@@ -211,12 +211,14 @@ def compare(
         found += _compare(read_values(study, case, chosen, (first, second)), chosen, wanted, first, second)
     if not found:
         raise StudyError("Two trials are compared within a use case", "; ".join(notes), "`poise sweep` draws both")
-    if study.fingerprint.served:
-        found = [replace(c, variance_ratio=None) for c in found]
-        notes.append("the server draws by itself: draws of two settings share no noise")
-    if metrics is None:
-        notes += left_out(study, use_case)
-    return Comparisons(found, [*study.caveats(use_case), *notes])
+    notes = [*study.caveats(use_case), *notes, *(left_out(study, use_case) if metrics is None else [])]
+    return _of_server(found, notes) if study.fingerprint.served else Comparisons(found, notes)
+
+
+def _of_server(found: Sequence[Comparison], notes: Sequence[str]) -> Comparisons:
+    """Where a server drew by itself, nothing can be said of shared noise."""
+    said = "the server draws by itself: draws of two settings share no noise"
+    return Comparisons([replace(c, variance_ratio=None) for c in found], [*notes, said])
 
 
 def _two_trials(

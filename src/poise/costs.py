@@ -1,4 +1,4 @@
-"""What a server will be asked for, and what it was: requests, tokens, money."""
+"""What a server is asked for: requests, tokens, money."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from poise.database import Database, Row, damaged
 from poise.errors import ParameterError, PoiseError, StudyError
 from poise.params import SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request, Trial
+from poise.summaries import SweepSummary as SweepSummary
 
 _HIGHEST = (
     "SELECT a.settings, c.seed, COUNT(*), MAX(c.draw) + 1 FROM current_prompts p"
@@ -38,39 +39,6 @@ _READ_LIGHT, _READ_FULL = (
     " WHERE input = ? AND settings = ? AND limits = ? ORDER BY seed, draw"
     for logprobs in ("NULL", "logprobs")
 )
-
-
-class SweepSummary(NamedTuple):
-    """What one sweep did.
-
-    Args:
-        drawn: completions drawn.
-        reused: completions that were in the study already.
-        rows: forward passes of one row, prompts not counted.
-        tokens: tokens of the completions drawn.
-        seconds: wall time.
-        requests: exchanges with a server, second and later tries counted; 0 where there is none.
-        retries: of these, second and later tries.
-        prompt_tokens: tokens of prompts that a server counted; 0 where there is none.
-    """
-
-    drawn: int
-    reused: int
-    rows: int
-    tokens: int
-    seconds: float
-    requests: int = 0
-    retries: int = 0
-    prompt_tokens: int = 0
-
-    @property
-    def shared(self) -> float | None:
-        """Share of rows saved by sharing, 0 to 1; None where nothing needed a row.
-
-        A text of n tokens drawn alone takes n - 1 rows: the first token comes from its prompt's.
-        """
-        alone = self.tokens - self.drawn
-        return 1 - self.rows / alone if alone > 0 else None
 
 
 class Provenance(NamedTuple):

@@ -91,12 +91,7 @@ def load(
     >>> load("fake").name
     'fake'
     """
-    if not isinstance(spec, str):
-        raise ModelError("A model is named by text", repr(spec), 'For example poise.load("smollm2")')
-    kind, _, name = spec.partition(":")
-    if kind not in {**ENGINES, **SERVERS}:
-        known = ", ".join(entry.spec for entry in ENGINES.values())
-        raise ModelError(f"A model is written as one of {known}", repr(spec), f"A hub name needs its engine: hf:{spec}")
+    kind, name = _read(spec)
     if draws_by not in (None, "poise", "server"):
         raise UsageError("A server's tokens are drawn by poise or server", repr(draws_by), "Leave it out")
     if kind in SERVERS:
@@ -104,13 +99,27 @@ def load(
     for option, said in (("draws_by", draws_by), ("server", server)):
         if said is not None:
             raise UsageError(f"{option} is for servers", f"it for {spec}", "Leave it out")
+    return _load_here(kind, name, {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}, thinking)
+
+
+def _read(spec: object) -> tuple[str, str]:
+    """Which engine a model is written for, and its name there."""
+    if not isinstance(spec, str):
+        raise ModelError("A model is named by text", repr(spec), 'For example poise.load("smollm2")')
+    kind, _, name = spec.partition(":")
+    if kind not in {**ENGINES, **SERVERS}:
+        known = ", ".join(entry.spec for entry in ENGINES.values())
+        raise ModelError(f"A model is written as one of {known}", repr(spec), f"A hub name needs its engine: hf:{spec}")
+    return kind, name
+
+
+def _load_here(kind: str, name: str, options: Mapping[str, Any], thinking: bool | None) -> Engine:
     # How often a waiting thread looks before it sleeps, read once by GNU OpenMP as torch loads. By default
     # it looks for so long that a step takes 30 times as long while the machine does anything else.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    spec = f"{kind}:{name}" if name else kind
     try:
-        made: Engine = _maker(ENGINES[kind].maker)(
-            name, dtype=dtype, device=device, trust_remote_code=trust_remote_code
-        )
+        made: Engine = _maker(ENGINES[kind].maker)(name, **options)
     except ModuleNotFoundError as error:
         raise _lacking(spec, error) from error
     if thinking is not None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from poise import sampler
 from poise.engines.local_session import LocalSession, Padding, Step
+from poise.engines.vendors import vendor
 from poise.errors import EngineError, ModelError, ParameterError, PromptError
 from poise.models import ModelFiles
 from poise.params import PARAMETERS, SamplingParams, check_value
@@ -112,7 +113,9 @@ class LocalEngine:
     @property
     def baselines(self) -> Mapping[str, SamplingParams]:
         """greedy; what transformers does with an empty request; what the model's maker recommends."""
-        return baselines(self.parts.files.generation_config)
+        found = baselines(self.parts.files.generation_config)
+        told = None if "vendor" in found else vendor(self.name, self.thinking)
+        return found if told is None else {**found, "vendor": told.params}
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """See `sessions.Engine.encode`."""

@@ -13,6 +13,7 @@ from poise import codec
 from poise.engines.remote_calls import Manners, check_answer, pseudo_ids
 from poise.engines.remote_drawing import Batch, Voice, changed_error
 from poise.engines.remote_options import ServerOptions
+from poise.engines.vendors import vendor
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError, UsageError
 from poise.params import PARAMETERS, SamplingParams, check_value
 from poise.records import Completion, Fingerprint, Prompt, Request
@@ -264,7 +265,18 @@ class RemoteEngine:
             self.notes = (*self.notes, f"engine-default is left out: {default}.")
         else:
             found["engine-default"] = default
-        return found
+        return {**found, **self._recommended()}
+
+    def _recommended(self) -> dict[str, SamplingParams]:
+        """What the model's maker publishes, as far as the server takes it."""
+        told = vendor(self.about.model, self.options.thinking)
+        if told is None:
+            return {}
+        if missing := [n for n in told.params.active() if n not in self.supports]:
+            self.notes = (*self.notes, f"vendor is left out: {', '.join(missing)} cannot be asked for there.")
+            return {}
+        self.notes = (*self.notes, f"vendor: {told.family}, read {told.read} at {told.source}. {told.note}".rstrip())
+        return {"vendor": told.params.model_copy(update={"dialect": self.dialect})}
 
     def _default(self) -> SamplingParams | str:
         """What an empty request gets; else why that cannot be said."""

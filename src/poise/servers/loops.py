@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for callers that have none."""
+"""An event loop in a thread, for callers that have none."""
 
 from __future__ import annotations
 

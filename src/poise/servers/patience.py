@@ -1,4 +1,4 @@
-"""When a request is tried again, and when a server is given up."""
+"""When a request is tried again, and a server given up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many requests to one server at once: paced, tried again, given up politely."""
+"""Many requests to one server: paced, tried again, given up politely."""
 
 from __future__ import annotations
 
