@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ Ids = NDArray[np.int64]
 _SPECIAL = re.compile(r"<[|/\w][^<>\s]*>|\[/?[A-Z]+\]")  # how servers write tokens that are no text
 _NOTHING = 1e-5  # a mass below this is rounding
 _TOO_MUCH = 1.02  # log-probabilities whose mass exceeds this are none
+_CUT = -100.0  # nats: what servers write for a token that cannot come lies below
 _OFF = 0.01  # nats between a drawn token and the one of its name in the list, above which they are two tokens
 
 
@@ -60,12 +61,12 @@ class Draws:
     @property
     def places(self) -> int:
         """P."""
-        return len(self.drawn)
+        return int(self.drawn.size)
 
     @property
     def width(self) -> int:
         """N."""
-        return self.logprobs.shape[1]
+        return int(self.logprobs.shape[1])
 
     @cached_property
     def tail(self) -> Column:
@@ -165,25 +166,28 @@ class Reader:
         return np.array([self.key(t) for t in tokens], dtype=np.int64)
 
     def _row(self, position: Position) -> tuple[list[float], int, list[int], list[bool]]:
-        listed = [t for t in position.likeliest if t.logprob > -100][: self.width]
+        listed = [t for t in position.likeliest if t.logprob > _CUT][: self.width]
         padding = self.width - len(listed)
+        keys = [self.key(t) for t in listed]
         return (
             [min(t.logprob, 0.0) for t in listed] + [-np.inf] * padding,
-            self._column(position.drawn, listed),
-            [self.key(t) for t in listed] + [-1] * padding,
+            self._column(position.drawn, listed, keys),
+            keys + [-1] * padding,
             [is_special(t.token) for t in listed] + [False] * padding,
         )
 
-    def _column(self, drawn: Likely, listed: Sequence[Likely]) -> int:
+    def _column(self, drawn: Likely, listed: Sequence[Likely], keys: list[int]) -> int:
         """Where the drawn token is listed; `width` where it is not, -1 where that cannot be told."""
         if not listed:
             return -1
-        same = [i for i, t in enumerate(listed) if self.key(t) == self.key(drawn)]
-        if same:
-            return same[0] if abs(listed[same[0]].logprob - drawn.logprob) < _OFF else -1
+        key = self.key(drawn)
+        if key in keys:
+            at = keys.index(key)
+            return at if abs(listed[at].logprob - drawn.logprob) < _OFF else -1
         return self.width if drawn.logprob < listed[-1].logprob + _OFF else -1
 
 
+@lru_cache(maxsize=4096)
 def is_special(token: str) -> bool:
     """Whether a token ends a text, or stands for no text.
 

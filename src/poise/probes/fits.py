@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from poise.probes.draws import Column, Draws, Rows
-from poise.probes.shapes import Prediction, Shape, predict
+from poise.probes.draws import Column, Draws
+from poise.probes.shapes import Flags, Prediction, Shape, predict
 
 ALPHA = 1e-4  # how often a value that is honoured is judged not to be, at most
 BETA = 1e-3  # how often a value that is ignored is judged to be honoured, at most
@@ -42,6 +42,15 @@ class Rival(NamedTuple):
     close: bool = False
 
 
+class Told(NamedTuple):
+    """What a law says of the drawn tokens: ln p among those listed, bounds of not being listed, where it is sure."""
+
+    logp: Column
+    low: Column
+    high: Column
+    sure: Flags
+
+
 class Book:
     """Draws with what each law says of them, computed once.
 
@@ -52,13 +61,28 @@ class Book:
 
     def __init__(self, draws: Draws, copies: bool = False) -> None:
         self.draws, self.copies = draws, copies
-        self._said: dict[Shape, Prediction] = {}
+        self.inside = (draws.drawn >= 0) & (draws.drawn < draws.width)
+        self._at = np.where(self.inside, draws.drawn, 0)[:, None]
+        self._said: dict[Shape, Told] = {}
 
-    def said(self, shape: Shape) -> Prediction:
-        """What a law predicts."""
+    def said(self, shape: Shape) -> Told:
+        """What a law says; of lists, how far off it is in place of ln p."""
         if shape not in self._said:
-            self._said[shape] = predict(self.draws, shape)
+            found = predict(self.draws, shape)
+            logp = self._drawn(found) if self.draws.seen is None else self._off(found)
+            self._said[shape] = Told(logp, found.low, found.high, found.sure)
         return self._said[shape]
+
+    def _drawn(self, found: Prediction) -> Column:
+        """ln p of each drawn token among those listed, (P,)."""
+        return np.asarray(np.take_along_axis(found.logp, self._at, axis=1)[:, 0])
+
+    def _off(self, found: Prediction) -> Column:
+        """Total variation between what a law predicts and what was listed, (P,)."""
+        assert self.draws.seen is not None
+        seen = np.where(self.draws.special, 0.0, self.draws.seen)
+        seen = seen / np.maximum(seen.sum(axis=1, keepdims=True), 1e-300)
+        return np.asarray(np.maximum(np.abs(np.exp(found.logp) - seen).sum(axis=1) / 2, _SAME))
 
     def nats(self, ahead: Sequence[Shape], behind: Sequence[Shape]) -> float:
         """ln of the evidence for the one reading over the other.
@@ -70,10 +94,30 @@ class Book:
         Returns:
             Nats; above ln(1/α) with a probability of at most α if `behind` is the truth.
         """
-        each = [
-            self._sum(np.min([factors(self.draws, self.said(a), self.said(b)) for b in behind], axis=0)) for a in ahead
-        ]
-        return log_mean(each)
+        found = [np.min([self.factors(a, b) for b in behind], axis=0) for a in ahead]
+        if len(found) > 1:  # or at each place any of them
+            top = np.max(found, axis=0)
+            found.append(top + np.log(np.mean(np.exp(np.array(found) - top), axis=0)))
+        return log_mean([self._sum(one) for one in found])
+
+    def factors(self, ahead: Shape, behind: Shape) -> Column:
+        """ln of p_A / p_B of each drawn token, never more than that, (P,); 0 where it cannot be told.
+
+        Args:
+            ahead: the law whose probability is above, or any that sums to at most 1.
+            behind: the law below: where only bounds are known, the upper one is taken.
+
+        Returns:
+            Nats, between -CLIP and CLIP.
+        """
+        a, b = self.said(ahead), self.said(behind)
+        if self.draws.seen is not None:
+            return np.where(a.sure & b.sure, np.clip((b.logp - a.logp) * _WORTH, -CLIP, CLIP), 0.0)
+        with np.errstate(invalid="ignore"):
+            among = np.where(np.isneginf(a.logp) & np.isneginf(b.logp), 0.0, a.logp - b.logp)
+        shift, other = _shifts(a, b)
+        found = np.clip(np.where(self.inside, among + shift, other), -CLIP, CLIP)
+        return np.where(a.sure & b.sure & self.draws.telling, found, 0.0)
 
     def _sum(self, found: Column) -> float:
         """Over all texts; of texts that share their luck, the mean of the evidence instead of the product."""
@@ -83,57 +127,32 @@ class Book:
         return log_mean(per_text.tolist())
 
 
-def factors(draws: Draws, a: Prediction, b: Prediction) -> Column:
-    """ln of p_A / p_B of each drawn token, never more than that, (P,); 0 where it cannot be told.
-
-    Args:
-        draws: the tokens.
-        a: the law whose probability is above, or any that sums to at most 1.
-        b: the law below: where only bounds are known, the upper one is taken.
-
-    Returns:
-        Nats, between -CLIP and CLIP.
-    """
-    if draws.seen is not None:
-        return _nearer(draws, a, b)
-    inside = (draws.drawn >= 0) & (draws.drawn < draws.width)
-    listed, other = _ratios(a, b)
-    at = np.where(inside, draws.drawn, 0)[:, None]
-    found = np.where(inside, np.take_along_axis(listed, at, axis=1)[:, 0], other)
-    return np.where(a.sure & b.sure & draws.telling, found, 0.0)
-
-
-def _nearer(draws: Draws, a: Prediction, b: Prediction) -> Column:
-    """How much nearer A's probabilities are to those listed than B's, in the same coin as `factors`, (P,)."""
-    assert draws.seen is not None
-    seen = np.where(draws.special, 0.0, draws.seen)
-    seen = seen / np.maximum(seen.sum(axis=1, keepdims=True), 1e-300)
-    off = [np.maximum(np.abs(np.exp(p.logp) - seen).sum(axis=1) / 2, _SAME) for p in (a, b)]
-    return np.where(a.sure & b.sure, np.clip((off[1] - off[0]) * _WORTH, -CLIP, CLIP), 0.0)
-
-
 def expected(a: Prediction, b: Prediction) -> Column:
     """Nats that a token drawn by A gives for A over B, (P,); 0 where it cannot be told."""
-    listed, other = _ratios(a, b)
-    rest = np.clip(a.rest(b), 0.0, 1.0)
+    shift, other = _shifts(a, b)
+    with np.errstate(invalid="ignore"):
+        listed = np.clip(np.nan_to_num(a.logp - b.logp, nan=0.0) + shift[:, None], -CLIP, CLIP)
+    rest = rest_of(a, b)
     mass = np.exp(a.logp) * (1 - rest)[:, None]
-    found = np.where(mass > 0, mass * listed, 0.0).sum(axis=1) + rest * other
+    found = (mass * listed).sum(axis=1) + rest * np.clip(other, -CLIP, CLIP)
     return np.where(a.sure & b.sure, found, 0.0)
 
 
-def _ratios(a: Prediction, b: Prediction) -> tuple[Rows, Column]:
-    """ln of p_A / p_B of each listed token, (P, N), and of every other, (P,)."""
+def rest_of(a: Told | Prediction, b: Told | Prediction) -> Column:
+    """A's probability that the token is not listed, as near to B's as the bounds allow, (P,)."""
+    return np.clip((b.low + b.high) / 2, a.low, a.high)
+
+
+def _shifts(a: Told | Prediction, b: Told | Prediction) -> tuple[Column, Column]:
+    """What is added to the ratio of a listed token for what is not listed, and ln of the ratio of that, (P,)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        among = a.logp - b.logp
-        among = np.where(np.isnan(among), 0.0, among)
         cut, apart = a.high < 1e-9, (a.low > b.high) | (a.high < b.low) | (a.high - a.low < _FIXED)
         fixed = (b.high - b.low < _FIXED) & apart
-        rest = np.clip(a.rest(b), 1e-3, 0.999)
-        shift = np.where(fixed, np.log1p(-rest) - np.log1p(-np.minimum(b.low, 0.999)), 0.0)
-        shift = np.where(cut, -np.log1p(-np.minimum(b.low, 0.999)), shift)
+        rest = np.clip(rest_of(a, b), 1e-3, 0.999)
+        most = -np.log1p(-np.minimum(b.low, 0.999))
+        shift = np.where(cut, most, np.where(fixed, np.log1p(-rest) + most, 0.0))
         other = np.where(fixed, np.log(rest) - np.log(np.maximum(b.high, 1e-30)), 0.0)
-        other = np.where(cut, -np.inf, other)
-    return np.clip(among + shift[:, None], -CLIP, CLIP), np.clip(other, -CLIP, CLIP)
+    return shift, np.where(cut, -np.inf, other)
 
 
 def log_mean(values: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from poise.params import PARAMETERS
 from poise.probes import biasing, defaulting, limits, listing, ordering, penalising, plainly, repeats, shaping, silent
 from poise.probes.desk import REFUSALS, Cost, Desk
-from poise.probes.plan import PENALTIES
+from poise.probes.plan import PENALTIES, VALUES
 from poise.probes.shaping import TRUNCATIONS, Findings
 from poise.probes.words import finding, refused, summed
 from poise.servers.calls import Call, Fault
@@ -67,19 +67,7 @@ class Inquiry:
         before, desk = self.desk.cost, self.desk
         found = self.listing = await listing.look(desk)
         desk.moved = frozenset(found.moved)
-        cost, most = desk.cost.since(before), desk.wire.most_logprobs
-        seen = f"{found.most} of {found.asked} came"
-        if found.most == 0:
-            honour, how = ("rejected", f"the server answers: {found.told}") if found.told else ("ignored", "none come back")
-            self._found["logprobs"] = finding("logprobs", honour, cost, how=how, evidence=seen)  # type: ignore[arg-type]
-            return
-        hows = [f"they are those after {', '.join(found.moved)}"] if found.moved else []
-        hows += [found.told] if found.sort == "unknown" else []
-        hows += [f"at most {found.most} come back"] if found.most < min(most, found.asked, 20) else []
-        moved = "change what is listed" if found.moved else "nothing tried changes what is listed"
-        seen += f"; {', '.join(found.moved)} {moved}" if found.moved else f"; {moved}"
-        honoured = "honoured otherwise" if hows else "honoured"
-        self._found["logprobs"] = finding("logprobs", honoured, cost, how="; ".join(hows), evidence=seen)  # type: ignore[arg-type]
+        self._found["logprobs"] = listing.finding_of(found, desk.cost.since(before), desk.wire.most_logprobs)
         if found.sort == "unknown":
             desk.likeliest = None
 
@@ -158,7 +146,7 @@ class Inquiry:
         """Whether a parameter is at least not refused."""
         before = self.desk.cost
         try:
-            value = shaping.VALUES[name][0]
+            value = VALUES[name][0]
             await self.desk.ask(self.desk.call(self.desk.opening(), self.desk.fields({name: value}), 1))
         except Fault as fault:
             if fault.kind not in REFUSALS:
@@ -186,7 +174,9 @@ class Inquiry:
 
     async def _limits(self) -> None:
         self._found["max_tokens"] = await limits.try_max_tokens(self.desk)
-        self._found["stop"] = await limits.try_stop(self.desk, self.known.repeats)
+        seeded = self._found["seed"].honour == "honoured"
+        greedy = {"fields": self.desk.fields({"temperature": 0.0})} if self.known.repeats else None
+        self._found["stop"] = await limits.try_stop(self.desk, {"seed": repeats.SEED} if seeded else greedy)
 
     async def _bias(self) -> None:
         self._found["logit_bias"] = await biasing.try_bias(self.desk)

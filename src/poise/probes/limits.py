@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from poise.probes.desk import REFUSALS, Cost, Desk, said
+from collections.abc import Mapping
+from typing import Any
+
+from poise.probes.desk import REFUSALS, Desk, said
 from poise.probes.words import finding, refused
 from poise.servers.calls import Answer, Fault
 from poise.servers.honours import Finding, Honour
@@ -10,7 +13,8 @@ from poise.servers.honours import Finding, Honour
 LIMITS = (1, 7, 40)
 _TRIES = 3  # texts of which one should run into the limit
 _LONG = 24  # tokens of the text that is stopped
-_PIECE = 6  # characters of a stop string, about
+_PIECE = 6  # characters of a stop string
+_LETTER = "e"  # in most languages written with it, no text of this length lacks it
 
 
 async def try_max_tokens(desk: Desk) -> Finding:
@@ -41,7 +45,8 @@ async def try_max_tokens(desk: Desk) -> Finding:
     evidence = f"tokens that came, of the limit: {', '.join(seen)}" if seen else "no text said how many tokens it has"
     if not wrong:
         return finding("max_tokens", "honoured" if seen else "cannot tell", cost, evidence=evidence)
-    honour: Honour = "ignored" if all(count > limit for count, limit in wrong) and len(wrong) > 1 else "honoured otherwise"
+    ignored = len(wrong) > 1 and all(count > limit for count, limit in wrong)
+    honour: Honour = "ignored" if ignored else "honoured otherwise"
     how = "; ".join(f"{count} tokens come where {limit} are asked for" for count, limit in wrong)
     return finding("max_tokens", honour, cost, how=how, evidence=evidence)
 
@@ -64,12 +69,12 @@ def _tokens(answer: Answer) -> int | None:
     return max(found) if found else None
 
 
-async def try_stop(desk: Desk, greedy: bool) -> Finding:
+async def try_stop(desk: Desk, repeats: Mapping[str, Any] | None) -> Finding:
     """A text ends before the stop string, also where that begins and ends inside tokens, and the first one counts.
 
     Args:
         desk: the server; everything is switched off.
-        greedy: whether temperature 0 repeats itself, so that the same text comes again.
+        repeats: what makes a request give the same text again: fields and a seed; None for nothing.
 
     Returns:
         The finding.
@@ -78,27 +83,54 @@ async def try_stop(desk: Desk, greedy: bool) -> Finding:
         Fault: the server is not there.
         Spent: no more requests may be made.
     """
-    before, text = desk.cost, desk.opening()
-    fields = desk.fields({"temperature": 0.0} if greedy else {})
-
-    async def ask(stop: tuple[str, ...]) -> str:
-        more = {} if greedy else {"seed": 11}
-        return said((await desk.ask(desk.call(text, fields, _LONG, stop=stop, **more))).choices[0])
-
-    whole = await ask(())
-    early, late = pieces(whole)
-    if not early:
-        return finding("stop", "cannot tell", desk.cost.since(before), evidence="no text came to be stopped")
+    before = desk.cost
     try:
-        one, both = await ask((early,)), await ask((late, early))
+        found = await _exactly(desk, repeats) if repeats is not None else None
+        return (found or await _letters(desk))._replace(**desk.cost.since(before)._asdict())
     except Fault as fault:
         if fault.kind not in REFUSALS:
             raise
         return refused("stop", fault, desk.cost.since(before))
-    return judge_stop(whole, (early, late), one, both, desk.cost.since(before))
 
 
-def judge_stop(whole: str, stops: tuple[str, str], one: str, both: str, cost: Cost) -> Finding:
+async def _exactly(desk: Desk, repeats: Mapping[str, Any]) -> Finding | None:
+    """The same text with and without stop strings; None where no text is long enough."""
+    for _ in range(_TRIES):
+        text = desk.opening()
+
+        async def ask(stop: tuple[str, ...], text: str = text) -> str:
+            more = {"fields": desk.fields({}), **repeats}
+            return said((await desk.ask(desk.call(text, more.pop("fields"), _LONG, stop=stop, **more))).choices[0])
+
+        whole = await ask(())
+        early, late = pieces(whole)
+        if early:
+            return judge_stop(whole, (early, late), await ask((early,)), await ask((late, early)))
+    return None
+
+
+async def _letters(desk: Desk) -> Finding:
+    """A letter that every text has ends it."""
+    kept = went_on = stopped = 0
+    for _ in range(_TRIES + 1):
+        choice = (await desk.ask(desk.call(desk.opening(), desk.fields({}), _LONG, stop=(_LETTER,)))).choices[0]
+        if choice.text.endswith(_LETTER) and choice.text.count(_LETTER) == 1 and choice.finish != "length":
+            kept += 1
+        elif _LETTER in choice.text:
+            went_on += 1
+        elif choice.text and choice.finish in ("stop", "eos"):
+            stopped += 1
+    seen = f"stop {_LETTER!r}: {stopped} texts ended before it, {kept} with it, {went_on} went on"
+    if went_on > 1 and not stopped:
+        return finding("stop", "ignored", how="texts go on after it", evidence=seen)
+    if kept > 1 and not stopped:
+        return finding("stop", "honoured otherwise", how="the stop string stays in the text", evidence=seen)
+    if stopped > 1 and not kept + went_on:
+        return finding("stop", "honoured", evidence=seen)
+    return finding("stop", "cannot tell", evidence=seen)
+
+
+def judge_stop(whole: str, stops: tuple[str, str], one: str, both: str) -> Finding:
     """What two stopped texts say.
 
     Args:
@@ -106,7 +138,6 @@ def judge_stop(whole: str, stops: tuple[str, str], one: str, both: str, cost: Co
         stops: the one that comes first in it, and a later one.
         one: the text when the first alone was sent.
         both: the text when the later one was sent first, then the other.
-        cost: of it all.
 
     Returns:
         The finding.
@@ -116,20 +147,20 @@ def judge_stop(whole: str, stops: tuple[str, str], one: str, both: str, cost: Co
     evidence = f"stop {early!r}: {len(one)} characters of {len(whole)} came, {len(until)} stand before it"
     how = ""
     if one == until and both == until:
-        return finding("stop", "honoured", cost, evidence=evidence)
+        return finding("stop", "honoured", evidence=evidence)
     if one == until and both == whole[: whole.index(late)]:
         how = "of several stop strings the one that is named first ends the text, not the one that comes first"
     elif one == until + early:
         how = "the stop string stays in the text"
     elif one == whole or (early in one and len(one) >= len(whole)):
-        return finding("stop", "ignored", cost, how="texts go on after it", evidence=evidence)
+        return finding("stop", "ignored", how="texts go on after it", evidence=evidence)
     elif early in one:
         how = "the text ends some time after the stop string"
     elif not whole.startswith(one):
-        return finding("stop", "cannot tell", cost, evidence="the text did not come again")
+        return finding("stop", "cannot tell", evidence="the text did not come again")
     else:
         how = "the text ends elsewhere"
-    return finding("stop", "honoured otherwise", cost, how=how, evidence=evidence)
+    return finding("stop", "honoured otherwise", how=how, evidence=evidence)
 
 
 def pieces(whole: str) -> tuple[str, str]:

@@ -6,16 +6,19 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from poise.probes.desk import REFUSALS, Desk
+from poise.probes.desk import REFUSALS, Cost, Desk
 from poise.probes.draws import Reader, is_special
+from poise.probes.words import finding
 from poise.servers.calls import Fault, Position
+from poise.servers.honours import Finding, Honour
 
 Sort = Literal["raw", "processed", "none", "unknown"]
 ASKED = 1000  # likeliest tokens asked for at most, once
-USED = 64  # and used at each place
+USED = 48  # and used at each place
 _LADDER = (20, 10, 5, 1)
 _MOVERS = (("temperature", 0.4), ("top_k", 2.0), ("top_p", 0.3), ("min_p", 0.5), ("typical_p", 0.3))
 _MOVED = 0.05  # distance of two lists above which they are of two laws
+_FEW = 2  # tokens of a text that shows how many are listed
 _TRIES = 4  # openings among which a flat one is looked for
 
 Listed = dict[str, float]  # a token's text or id -> p
@@ -73,16 +76,24 @@ async def _most(desk: Desk) -> Listing:
     told = ""
     for asked in (first, *(c for c in _LADDER if c < first)):
         try:
-            answer = await desk.ask(desk.call(desk.opening(), desk.fields({}), 1, logprobs=asked))
+            came = await _came(desk, asked)
         except Fault as fault:
             if fault.kind not in REFUSALS:
                 raise
             told = fault.told
             continue
-        came = max((len(p.likeliest) for c in answer.choices for p in c.positions), default=0)
-        if came or not any(c.positions for c in answer.choices):
-            return Listing("none" if not came else "raw", min(came, asked), asked)
+        return Listing("raw" if came else "none", min(came, asked), asked)
     return Listing("none", 0, first, told=told)
+
+
+async def _came(desk: Desk, asked: int) -> int:
+    """How many likeliest tokens come at a place; a text that ends at once has no place, and another is asked for."""
+    for _ in range(_TRIES):
+        answer = await desk.ask(desk.call(desk.opening(), desk.fields({}), _FEW, logprobs=asked))
+        choice = answer.choices[0]
+        if choice.positions or choice.finish == "length":
+            return max((len(p.likeliest) for p in choice.positions), default=0)
+    return 0
 
 
 async def _sorted(desk: Desk, found: Listing) -> Listing:
@@ -107,6 +118,31 @@ async def _sorted(desk: Desk, found: Listing) -> Listing:
         if distance(plain[best], now) > max(_MOVED, 3 * noise):
             moved.append(name)
     return found._replace(sort="processed" if moved else "raw", moved=tuple(moved), noise=noise)
+
+
+def finding_of(found: Listing, cost: Cost, most: int) -> Finding:
+    """What was listed, as a finding.
+
+    Args:
+        found: what the server lists.
+        cost: of finding out.
+        most: how many its software is known to list.
+
+    Returns:
+        The finding.
+    """
+    seen = f"{found.most} of {found.asked} came"
+    if found.most == 0:
+        if found.told:
+            return finding("logprobs", "rejected", cost, how=f"the server answers: {found.told}", evidence=seen)
+        return finding("logprobs", "ignored", cost, how="none come back", evidence=seen)
+    moved = ", ".join(found.moved)
+    hows = [f"they change with {moved}: they are not the model's own"] if moved else []
+    hows += [found.told] if found.sort == "unknown" else []
+    hows += [f"at most {found.most} come back"] if found.most < min(most, found.asked, _LADDER[0]) else []
+    seen += f"; {moved or 'nothing that was tried'} changes what is listed"
+    honour: Honour = "honoured otherwise" if hows else "honoured"
+    return finding("logprobs", honour, cost, how="; ".join(hows), evidence=seen)
 
 
 async def first_list(desk: Desk, text: str, params: dict[str, float], **more: object) -> Listed:

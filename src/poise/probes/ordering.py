@@ -12,6 +12,7 @@ from poise.probes.desk import Desk
 from poise.probes.draws import Draws, joined
 from poise.probes.fits import AGAINST, Book, expected
 from poise.probes.plan import FIRST, LAST, shape_of
+from poise.probes.shapes import predict
 from poise.probes.shaping import Findings
 from poise.probes.trying import Question, draw
 from poise.probes.words import finding
@@ -53,7 +54,9 @@ class Pair(NamedTuple):
         if self.kept is None:
             return f"{a} and {b}: not told"
         first, then = (a, b) if self.kept else (b, a)
-        return f"{first} before {then} ({self.places} tokens at {a} {x:g}, {b} {y:g}: e^{self.nats:.0f} times as likely)"
+        return (
+            f"{first} before {then} ({self.places} tokens at {a} {x:g}, {b} {y:g}: e^{self.nats:.0f} times as likely)"
+        )
 
 
 class Order(NamedTuple):
@@ -91,12 +94,11 @@ def best_design(known: Findings, one: str, other: str) -> tuple[float, float] | 
     """The values on which the two orders part most, by the lists that were returned; None where hardly at all."""
     if known.plain is None:
         return None
-    book = Book(known.plain)
     best, most = None, _ENOUGH
     for values in itertools.product(*PAIRS[one, other]):
         if one == "top_k" and values[0] >= known.plain.width:
             continue
-        a, b = (book.said(shape) for shape in _orders(known, (one, other), values))
+        a, b = (predict(known.plain, shape) for shape in _orders(known, (one, other), values))
         found = min(float(np.mean(expected(a, b))), float(np.mean(expected(b, a))))
         if found > most:
             best, most = (values[0], values[1]), found

@@ -10,7 +10,7 @@ from poise.probes.fits import Rival
 from poise.probes.plan import VALUES, laws_of, rivals_of
 from poise.probes.shaping import Findings, Prompts
 from poise.probes.trying import Question, settle
-from poise.servers.calls import Likely
+from poise.servers.calls import Choice, Likely
 
 OWN = 24  # tokens of a prompt made of the model's own words
 TOKENS = 40  # with such a prompt, within llama.cpp's window of 64
@@ -33,7 +33,7 @@ async def own_words(desk: Desk) -> tuple[Prompts, Draws]:
         Spent: no more requests may be made.
     """
     found: list[tuple[str, Sequence[Likely]]] = []
-    choices = []
+    choices: list[Choice] = []
     while len(found) < WANTED and len(choices) < 2 * WANTED:
         calls = [desk.call(desk.opening(), desk.fields({}), OWN, logprobs=desk.likeliest) for _ in range(2)]
         for choice in (a.choices[0] for a in await desk.ask_all(calls)):

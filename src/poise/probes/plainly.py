@@ -6,8 +6,8 @@ from poise.probes.desk import Desk
 from poise.probes.draws import Draws, joined
 from poise.probes.fits import AGAINST, RIVALRY, Book, Rival, log_mean
 from poise.probes.fitting import Params, fit, laws, neutral, variants
-from poise.probes.plan import FIRST
 from poise.probes.penalising import OWN, own_words
+from poise.probes.plan import FIRST
 from poise.probes.shaping import Findings, Prompts
 from poise.probes.trying import TEXTS, Outcome, Question, draw
 

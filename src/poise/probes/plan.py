@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from poise.params import DIALECTS, PARAMETERS
+from poise.probes.draws import Scope
 from poise.probes.fits import Rival
-from poise.probes.shapes import Move, Scope, Shape
+from poise.probes.shapes import Move, Shape
 
 FIRST = DIALECTS["transformers"].order  # the temperature before what truncates
 LAST = DIALECTS["temperature-last"].order

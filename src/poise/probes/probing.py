@@ -23,9 +23,7 @@ LEAST = 20
 BEHAVIOURS = ("greedy", "order", "logit_bias", "stop", "max_tokens", "seed", "n", "logprobs", "defaults")
 
 
-async def probe_wire(
-    wire: Wire, *, seed: int = 0, budget: int = BUDGET, progress: Progress | None = None
-) -> Probe:
+async def probe_wire(wire: Wire, *, seed: int = 0, budget: int = BUDGET, progress: Progress | None = None) -> Probe:
     """Find out what a server honours.
 
     Args:

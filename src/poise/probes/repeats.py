@@ -8,7 +8,7 @@ from poise.probes.desk import REFUSALS, Desk, said
 from poise.probes.fits import BETA
 from poise.probes.words import finding, refused
 from poise.servers.calls import Answer, Choice, Fault
-from poise.servers.honours import Finding
+from poise.servers.honours import Finding, Honour
 
 TOKENS = 24
 SEED = 20_011
@@ -63,7 +63,7 @@ async def try_seed(desk: Desk) -> Seeds:
         return Seeds(finding("seed", "cannot tell", cost, evidence=seen), copies)
     how = _how(repeated, moves, copies, texts)
     seen = f"{len(set(texts))} different texts of one seed in {_TEXTS}, {'another' if moves else 'the same'} of another"
-    honour = "ignored" if not moves or not (repeated or _common(texts) > TOKENS) else "honoured otherwise"
+    honour: Honour = "ignored" if not moves or not (repeated or _common(texts) > TOKENS) else "honoured otherwise"
     return Seeds(finding("seed", honour, cost, how=how, evidence=seen), copies)
 
 

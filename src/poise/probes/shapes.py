@@ -58,10 +58,6 @@ class Prediction(NamedTuple):
     high: Column
     sure: Flags
 
-    def rest(self, other: Prediction) -> Column:
-        """The probability that the token is not listed, as near to the other law's as the bounds allow, (P,)."""
-        return np.clip((other.low + other.high) / 2, self.low, self.high)
-
 
 @dataclass
 class _State:
@@ -122,7 +118,7 @@ def predict(draws: Draws, shape: Shape) -> Prediction:
         else:
             _CUTS[move.name](state, move.value)
     v = np.where(draws.special, -np.inf, state.v)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         top = v.max(axis=1, initial=-np.inf)
         sure = state.sure & np.isfinite(top)
         total = np.exp(v - np.where(sure, top, 0.0)[:, None]).sum(axis=1)

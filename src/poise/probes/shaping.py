@@ -9,8 +9,9 @@ import numpy as np
 
 from poise.probes.desk import Desk
 from poise.probes.draws import Draws
-from poise.probes.fits import Book, expected
+from poise.probes.fits import expected
 from poise.probes.plan import FIRST, HOT, VALUES, laws_of, rivals_of, shape_of
+from poise.probes.shapes import predict
 from poise.probes.trying import Outcome, Question, settle
 from poise.servers.calls import Likely
 
@@ -86,12 +87,11 @@ def mildest(desk: Desk, known: Findings, name: str, sent: Mapping[str, float]) -
     """The value that does least and still shows in a few requests; empty for none."""
     if known.plain is None:
         return []
-    book = Book(known.plain)
     for value in MILD[name]:
         if name == "top_k" and value >= desk.reader.width:
             continue
         base = {**known.base, **sent}
-        honest, nothing = (book.said(shape_of(p, known.order)) for p in ({**base, name: value}, base))
+        honest, nothing = (predict(known.plain, shape_of(p, known.order)) for p in ({**base, name: value}, base))
         if float(np.mean(expected(honest, nothing))) >= _ENOUGH:
             return [value]
     return []

@@ -146,7 +146,9 @@ async def try_pressed(desk: Desk, name: str) -> Finding:
 def _judge_pressed(name: str, plain: str, pressed: str, cost: Cost) -> Finding:
     words = plain.split()
     most = max((words.count(w) for w in set(words)), default=0)
-    seen = f"a greedy text with a word that comes {most} times is {'the same' if plain == pressed else 'another'} under it"
+    seen = (
+        f"a greedy text with a word that comes {most} times is {'the same' if plain == pressed else 'another'} under it"
+    )
     if plain != pressed:
         seen += "; without raw log-probabilities its strength and its scope cannot be checked"
         return finding(name, "honoured", cost, evidence=seen)
@@ -162,5 +164,7 @@ async def try_defaults(desk: Desk, found: Silence) -> tuple[Finding, float | Non
     cost = desk.cost.since(before)
     if texts.alike and found.repeats:
         how = "an empty request is greedy"
-        return finding("defaults", "honoured otherwise", cost, how=how, evidence="empty requests repeat themselves"), 0.0
+        return finding(
+            "defaults", "honoured otherwise", cost, how=how, evidence="empty requests repeat themselves"
+        ), 0.0
     return finding("defaults", "cannot tell", cost, evidence="without log-probabilities only greedy shows"), None

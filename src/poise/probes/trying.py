@@ -78,7 +78,8 @@ class Outcome(NamedTuple):
             return f"{q.value:g} holds ({odds} as if it did nothing)"
         if self.verdict == "unclear":
             return f"{q.value:g} could not be told ({self.places} drawn tokens)"
-        done = "does nothing" if self.verdict == "ignored" else f"acts like {self.rival.said if self.rival else 'nothing known'}"
+        like = "nothing known" if self.rival is None else self.rival.said
+        done = "does nothing" if self.verdict == "ignored" else f"acts like {like}"
         return f"{q.value:g} {done} ({odds} as if it held)"
 
 

@@ -11,11 +11,12 @@ from poise.probes.trying import Outcome
 from poise.servers.calls import Fault
 from poise.servers.honours import Finding, Honour
 
+NOTHING = Cost()
 SPENT = "the budget of requests was spent before it was looked at"
 
 
 def finding(
-    name: str, honour: Honour, cost: Cost = Cost(), *, how: str = "", evidence: str = "",
+    name: str, honour: Honour, cost: Cost = NOTHING, *, how: str = "", evidence: str = "",
     false_alarm: float | None = 0.0, power: float | None = None,
 ) -> Finding:  # fmt: skip
     """A finding that rests on what cannot happen by chance, unless its errors are given."""
@@ -44,7 +45,7 @@ def summed(name: str, outcomes: Sequence[Outcome], cost: Cost, told: str = "") -
     verdicts = {o.verdict for o in outcomes}
     evidence = "; ".join(o.said for o in outcomes) or "no value was tried"
     judged = sum(o.verdict not in ("unclear", "rejected") for o in outcomes)
-    errors = {"false_alarm": ALPHA * judged if judged else 0.0, "power": 1 - BETA if judged else None}
+    false_alarm, power = ALPHA * judged, 1 - BETA if judged else None
     if verdicts and verdicts <= {"rejected"}:
         words = next(o.told for o in outcomes)
         return finding(name, "rejected", cost, how=f"the server answers: {words}", evidence=evidence)
@@ -52,13 +53,14 @@ def summed(name: str, outcomes: Sequence[Outcome], cost: Cost, told: str = "") -
     if not decided:
         return finding(name, "cannot tell", cost, evidence=evidence + (f"; {told}" if told else ""))
     if decided == {"as asked"}:
-        return finding(name, "honoured", cost, evidence=evidence, **errors)
+        return finding(name, "honoured", cost, evidence=evidence, false_alarm=false_alarm, power=power)
     if decided == {"ignored"}:
         stuck = next((o.rival.value for o in outcomes if o.rival is not None and o.rival.value is not None), None)
         neutral = stuck is None or stuck == PARAMETERS[name].neutral
         how = "it changes nothing" if neutral else f"it stays {stuck:g} whatever is sent"
-        return finding(name, "ignored", cost, how=how, evidence=evidence, **errors)
-    return finding(name, "honoured otherwise", cost, how=how_of(outcomes), evidence=evidence, **errors)
+        return finding(name, "ignored", cost, how=how, evidence=evidence, false_alarm=false_alarm, power=power)
+    how = how_of(outcomes)
+    return finding(name, "honoured otherwise", cost, how=how, evidence=evidence, false_alarm=false_alarm, power=power)
 
 
 def how_of(outcomes: Sequence[Outcome]) -> str:
