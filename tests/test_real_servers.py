@@ -111,7 +111,7 @@ def sweeps_alike(there: RemoteLogitsEngine, here: LogitsEngine, folder: Path) ->
 
 def test_llama_cpp_python_returns_no_token_ids(tmp_path: Path) -> None:
     def check(url: str) -> None:
-        with pytest.raises(ModelError, match=r"draws on a server that.*smollm2.*draws_by=server"):
+        with pytest.raises(ModelError, match=r"draws on a server that.*smollm2.*--draws-by server"):
             make_remote_logits(url)
 
     serve("llama-cpp-python", tmp_path, check)

@@ -259,6 +259,11 @@ def test_baselines_are_those_that_can_be_drawn(engine: RemoteLogitsEngine, langu
     assert set(few.baselines) == {"greedy", "engine-default"}  # its min_p cuts the rest, as each step will tell
     llama.close()
     few.close()
+    wire = Wire("vllm", language=language)
+    wire.server.model = wire.model = "Qwen/Qwen3-8B"
+    qwen = RemoteLogitsEngine(wire, ServerOptions(thinking=False))
+    assert qwen.baselines["vendor"] == SamplingParams(temperature=0.7, top_k=20, top_p=0.8)
+    qwen.close()
 
 
 def test_given_text_is_scored(engine: RemoteLogitsEngine, twin: Twin, language: Language) -> None:
@@ -279,7 +284,7 @@ def test_given_text_is_scored(engine: RemoteLogitsEngine, twin: Twin, language: 
 @pytest.mark.parametrize(
     ("style", "lies", "hints", "said"),
     [
-        ("ollama", [], {}, r"continues token ids.*fake-64, which takes text alone.*draws_by=server"),
+        ("ollama", [], {}, r"continues token ids.*fake-64, which takes text alone.*--draws-by server"),
         ("vllm", ["logprobs=none"], {}, r"log-probabilities with token ids.*returns none for 5"),
         ("vllm", [], {"top": 40}, r"returns log-probabilities with token ids.*fake-64, which returns none for 40"),
     ],
@@ -336,7 +341,9 @@ def test_messages_need_a_server_that_shows_its_template(engine: RemoteLogitsEngi
 def test_bad_addresses_and_options() -> None:
     with pytest.raises(ModelError, match=r"chose its dtype when it was started.*--dtype"):
         make_remote_logits("http://127.0.0.1:9/v1", dtype="float32")
+    with pytest.raises(ModelError, match=r"continues token ids, but got ollama:llama3"):
+        make_remote_logits("llama3")
     with pytest.raises(ModelError, match=r"A server is written http"):
-        make_remote_logits("http:/nowhere")
+        make_remote_logits("http:///nowhere://")
     with pytest.raises(ServerError, match=r"A server answers at its address.*127\.0\.0\.1:9"):
         make_remote_logits("http://127.0.0.1:9/v1", server=ServerOptions(timeout=5))

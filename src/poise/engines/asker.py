@@ -118,9 +118,8 @@ class Asker:
             raise ServerError("A server keeps its model under way", f"{now!r} after {was!r}", "Draw into a new study")
 
     def _cannot(self, what: str) -> ModelError:
-        return ModelError(
-            f"A server on which poise draws {what}", f"{self._place.url}, which has no way to", "Let it draw by itself"
-        )
+        got, step = f"{self._place.url}, which has no way to", "Let it draw by itself (--draws-by server)"
+        return ModelError(f"A server on which poise draws {what}", got, step)
 
 
 async def _all(pool: Pool, calls: Sequence[Call]) -> list[Answer]:

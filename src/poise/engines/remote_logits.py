@@ -18,6 +18,7 @@ from poise.engines.remote_codec import RemoteCodec
 from poise.engines.remote_options import ServerOptions
 from poise.engines.remote_session import Rating, RemoteSession, row_of
 from poise.engines.returned import NO_OFFSET, ReturnedLaw, Row, Spot, why_not
+from poise.engines.vendors import vendor
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
@@ -32,7 +33,7 @@ VOCABULARY = 266_240  # where the server does not say: the largest in use have s
 LARGEST = 1 << 21  # token ids are looked for below this
 CHANGED = 0.5  # nats by which a log-probability moves when another model answers; rounding moves it far less
 TESTED = 8  # positions of the test text at which the share outside is measured
-OWN = "Let it draw by itself: draws_by=server"
+OWN = "Let it draw by itself (--draws-by server), or load the weights"
 _DIALECTS = {"llama.cpp": "temperature-last", "vllm": "transformers", "sglang": "transformers"}
 
 
@@ -118,17 +119,16 @@ class RemoteLogitsEngine:
 
     @property
     def baselines(self) -> Mapping[str, SamplingParams]:
-        """greedy, and engine-default where the server publishes it and it can be drawn."""
+        """greedy; engine-default where the server publishes it; vendor; each where it can be drawn."""
         found = {"greedy": SamplingParams(temperature=0)}
-        said = {n: v for n, v in self.about.defaults.items() if n in PARAMETERS}
-        if said.get("top_k") == 0:
-            said.pop("top_k")
+        said = {n: v for n, v in self.about.defaults.items() if n in PARAMETERS and not (n == "top_k" and v < 1)}
         dialect = _DIALECTS.get(self.about.kind)
         if said and dialect:
-            default = SamplingParams.model_validate({**said, "dialect": dialect}).normalised()
-            if why_not(default, self._reach) is None:
-                found["engine-default"] = default
-        return found
+            found["engine-default"] = SamplingParams.model_validate({**said, "dialect": dialect}).normalised()
+        told = vendor(self.about.model, self.options.thinking)
+        if told is not None:
+            found["vendor"] = told.params.normalised()
+        return {name: params for name, params in found.items() if why_not(params, self._reach) is None}
 
     def check_law(self, params: SamplingParams) -> None:
         """Refuse a law that keeps tokens which the server does not return.
@@ -286,6 +286,8 @@ def make_remote_logits(
     for what, value in (("dtype", dtype), ("device", device)):
         if value != "auto":
             raise ModelError(f"A server chose its {what} when it was started", repr(value), f"Leave --{what} out")
+    if "://" not in name:
+        raise _takes_text(f"ollama:{name}")
     options = server or ServerOptions()
     address = find_address(name, options.key_env)
     place = Place(address.url, address.model, key_env=address.key_env, has_key=address.key is not None)
@@ -294,9 +296,11 @@ def make_remote_logits(
 
 def _check_ways(about: About) -> None:
     if not (about.takes_ids and about.has_text):
-        raise ModelError(
-            "poise draws on a server that continues token ids", f"{about.model}, which takes text alone", OWN
-        )
+        raise _takes_text(about.model)
+
+
+def _takes_text(model: str) -> ModelError:
+    return ModelError("poise draws on a server that continues token ids", f"{model}, which takes text alone", OWN)
 
 
 def _rates(answer: Answer) -> bool:
