@@ -279,3 +279,16 @@ def test_a_study_reads_back_what_a_server_left_out(engines: Any, tmp_path: Any) 
         for one in made:
             study.add(one)
         assert list(study.completions()) == made
+
+
+def test_a_page_shows_texts_without_token_ids_as_they_are(engines: Any, tmp_path: Path) -> None:
+    engine = engines(Wire("openai"), probed())
+    with poise.sweep(
+        engine, CHAT, poise.grid(temperature=[0.5, 1.5]), draws=2, max_tokens=12, study=tmp_path / "s.db"
+    ) as study:
+        texts = {c.text for c in study.completions()}
+        poise.report(study, tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert len(texts) > 2
+    assert "The same text as at" not in page.replace("The same text as at temperature=0,", "")
+    assert "0 tokens," not in page

@@ -26,7 +26,7 @@ class Excerpt:
         marked: the part that repeats up to the end; empty where none does.
         loop: where and how its tokens repeat; None where they do not.
         finish: why the text ended, in words.
-        tokens: how many were drawn.
+        tokens: how many were drawn; 0 where their ids are not known.
         hidden: characters left out at the end.
         same_as: label of the first column that shows the same text; empty where this is the first.
         thinking: whether a thought precedes the text; it is not shown.
@@ -122,10 +122,10 @@ def choose_excerpts(
 
 
 def _row(found: dict[int, Completion], columns: Sequence[Trial], length: int) -> tuple[Excerpt, ...]:
-    first: dict[tuple[int, ...], str] = {}
+    first: dict[tuple[int, ...] | str, str] = {}
     row = []
     for i in sorted(found):
-        same = first.setdefault(found[i].token_ids, columns[i].label)
+        same = first.setdefault(found[i].token_ids or found[i].text, columns[i].label)  # servers may give no ids
         row.append(_excerpt(found[i], columns[i], i, "" if same == columns[i].label else same, length))
     return tuple(row)
 
