@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.server", description=__doc__)
     parser.add_argument("url", nargs="?", help="http(s)://HOST[:PORT]/v1[#MODEL]; by default a fake server, 50 ms and "
                         "5 ms per token, 32 at once")  # fmt: skip
-    parser.add_argument("--requests", type=int, default=2400, help="2,400 by default")
+    parser.add_argument("--requests", type=int, default=3000, help="3,000 by default")
     parser.add_argument("--tokens", type=int, default=64, help="new tokens at most, 64 by default")
     parser.add_argument("--runs", type=int, default=3, help="paired runs, 3 by default")
     parser.add_argument("--chat", action="store_true", help="ask through the chat template")
@@ -128,11 +128,9 @@ def work_of(engine: RemoteEngine, number: int, tokens: int, chat: bool) -> Work:
     plain = Neutral(engine.wire, engine.about)
     law = SamplingParams(temperature=0.8, dialect=engine.dialect)
     prompts = prompts_of(max(1, number // 8), chat)
-    requests = [
-        Request(p, engine.encode(p), law, 0, draw, tokens)
-        for draw in range(-(-number // len(prompts)))
-        for p in prompts
-    ][:number]
+    least = tokens if engine._manners.min_tokens else 0  # whole texts where the server can be told so
+    asked = [(draw, p) for draw in range(-(-number // len(prompts))) for p in prompts][:number]
+    requests = [Request(p, engine.encode(p), law, 0, draw, tokens, least) for draw, p in asked]
     bodies = []
     for request in requests:
         call = plain.completed(call_of(request, engine._manners))
@@ -178,7 +176,7 @@ def swept(url: str, work: Work, asked: argparse.Namespace) -> Rate:
         start = time.perf_counter()
         with poise.sweep(
             engine, prompts, SamplingParams(temperature=0.8), draws=draws, max_tokens=asked.tokens, baselines=False,
-            study=Path(folder) / "s.db",
+            min_tokens=work.requests[0].min_tokens, study=Path(folder) / "s.db",
         ) as study:  # fmt: skip
             spent, done = time.perf_counter() - start, study.last_sweep
         assert done is not None
