@@ -35,7 +35,8 @@ def load(model: str, asked: Drawing, *, dials: bool = False) -> Engine:
         tell(f"Loading {model} …")
     options: dict[str, Any] = {"dtype": asked.dtype, "device": asked.device}
     thinking = None if asked.thinking is None else asked.thinking == "on"
-    given = {name: value for name in _OF_SERVERS if (value := getattr(asked, name)) not in (None, False)}
+    said = {name: getattr(asked, name) for name in _OF_SERVERS}
+    given = {name: value for name, value in said.items() if value is not None and value is not False}
     if not model.startswith(_WIRED):
         if given:
             raise UsageError(f"{flag(next(iter(given)))} is for servers", f"it for {model}", "Leave it out")

@@ -11,6 +11,8 @@ from poise.cli.fields import ParamsRecord as ParamsRecord
 from poise.cli.fields import Record as Record
 from poise.cli.fields import Scope as Scope
 from poise.cli.judge_records import JudgedRecord, JudgePlanRecord, Scored
+from poise.cli.probe_records import FindingRecord as FindingRecord
+from poise.cli.probe_records import ProbeRecord as ProbeRecord
 from poise.cli.verdict_records import Decided as Decided
 from poise.cli.verdict_records import VerdictRecord as VerdictRecord
 
@@ -315,6 +317,7 @@ DOCUMENTS: dict[str, type[Record]] = {
     "generate": Generated,
     "sweep": Swept,
     "dial": Dialled,
+    "probe": ProbeRecord,
     "score": Scored,
     "judge": JudgedRecord,
     "measure": Measured,
