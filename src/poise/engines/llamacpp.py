@@ -185,7 +185,8 @@ def make_llamacpp(name: str, *, dtype: str, device: str, trust_remote_code: bool
         raise ModelError("A model's rows must be shared and cut back by poise", f"{model.kind}: {name}", _NO_DECODER)
     weights = _weights(path)
     threads = find_threads()
-    key = certificates.key(weights, PATH, machine(model, threads), llamacpp_session.SCENES, llamacpp_session.SIZES)
+    tried = (llamacpp_session.SCENES, llamacpp_session.SIZES, llamacpp_session.PADDINGS)
+    key = certificates.key(weights, PATH, machine(model, threads), tried)
     found = certificates.read(key)
     if found is None:
         cache.say(f"finding out once how llama.cpp computes {path.name} without a bit that depends on neighbours")

@@ -23,6 +23,11 @@ SCENES = (64, 16)  # rows of the self-test, and the most that are computed at on
 LONG = 260  # tokens of its longest row: past one block of cells, as the others are not
 SIZES = (2, 3, 5, 8, 9, 16, 17, 32, 33, 63)  # kernels change between one row and two, and at powers of two
 
+# Smallest number of rows and multiple of, the cheapest first; then as many as are ever computed, always. Seen on a CPU
+# with AVX-512: Q4_0, Q4_1, Q8_0 and F16 hold from two rows on, Q6_K from eight, Q4_K in multiples of four, mixtures of
+# the two in multiples of eight.
+PADDINGS = ((2, 1), (4, 4), (8, 1), (8, 8), (16, 16))
+
 Values = NDArray[np.float32]
 Shape = Callable[[Values], Logits]
 
@@ -133,8 +138,8 @@ def self_test(model: Model, threads: int) -> Padding:
     most = next((n for n in SCENES if n * size < free_memory() / 4), SCENES[-1])
     session = LlamaCppSession(model, Padding(1, 1, 1, False), threads, longest + 1, most, lambda values: values)
     scene = _scene(session, model.size, longest)
-    # One row at a time is slower, and exact where nothing else is: a row then meets no other.
-    for least, multiple, at_once in ((2, 1, most), (8, 1, most), (most, most, most), (1, 1, 1)):
+    # One row at a time takes twice as long, and is exact where nothing else is: a row then meets no other.
+    for least, multiple, at_once in (*((n, m, most) for n, m in PADDINGS), (most, most, most), (1, 1, 1)):
         session.padding = Padding(least, multiple, at_once, True)
         if _steady(session, *scene):
             return session.padding

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import platform
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from poise import sampler
+from poise.engines.hardware import processor
 from poise.engines.local_session import LocalSession, Padding, Step
+from poise.engines.templates import SWITCH, THINK
 from poise.engines.vendors import vendor
 from poise.errors import EngineError, ModelError, ParameterError, PromptError
 from poise.models import ModelFiles
@@ -29,8 +29,6 @@ DTYPES: Mapping[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-THINK = ("<think>", "</think>")
-SWITCH = "enable_thinking"  # as Qwen3 named it, and others since
 
 
 class Codec(Protocol):
@@ -233,7 +231,7 @@ def machine(device: torch.device) -> dict[str, str]:
     """Device, instruction set, threads: what may change the last bits of a logit."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}{_processor()}",
+        "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}{processor()}",
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -281,17 +279,6 @@ def _check_published(name: str, value: object) -> None:
             error.got,
             "Correct that file, or leave the baselines out with --no-baselines",
         ) from error
-
-
-def _processor() -> str:
-    """What tells one model of processor from another: kernels are chosen by it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            first = "".join(itertools.takewhile(str.strip, lines))
-    except OSError:
-        return f" {platform.processor()}".rstrip()
-    said = dict(re.findall(r"^(cpu family|model|stepping|CPU part)\s*:\s*(\S+)", first, re.MULTILINE))
-    return "".join(f" {name} {value}" for name, value in said.items())
 
 
 def _native_bfloat16(device: torch.device) -> bool:
