@@ -53,7 +53,7 @@ async def try_defaults(desk: Desk, known: Findings) -> Defaults:
         book = Book(joined(parts), desk.copies)
         holds = not departs(book, expected, known)
         found = expected if holds else fit(book, fit(book, expected, known.order), known.order)
-        values = established(book, found, known.order)
+        values = established(book, found, known.order, expected if holds else {})
         if len(values) >= len(desk.wire.names):
             break
     cost, places = desk.cost.since(before), sum(p.places for p in parts)

@@ -12,15 +12,13 @@ from poise.probes.draws import Reader
 from poise.probes.prompts import CHAT, OPENINGS
 from poise.records import Message
 from poise.servers.calls import About, Answer, Call, Choice, Fault, FaultKind, Wire
+from poise.servers.neutral import ANY_TOP_K, BESIDE, NO_TOP_K
 
 AT_ONCE = 4  # requests under way
 TRIES = 4  # of one request that fails in passing
 _PAUSE, _LONGEST = 0.5, 60.0  # seconds before the second try, doubled with each; and at most
 # A refusal: this request is not answered, others may be. Anything else is about the server as a whole.
 REFUSALS: frozenset[FaultKind] = frozenset({"rejected", "context", "broken", "malformed"})
-# What switches top-k off, where leaving it out would not; tried in turn until one is taken.
-_NO_TOP_K: Mapping[str, tuple[int, ...]] = {"vllm": (0, -1), "sglang": (-1,)}
-_ANY_TOP_K = (0, -1)
 
 Progress = Callable[[int, str], None]  # requests made, what is looked at
 
@@ -58,6 +56,7 @@ class Desk:
         self.likeliest: int | None = None  # asked for at each place; None for no log-probabilities
         self.reader = Reader(0)
         self.plain: dict[str, float] = {}  # what switches every parameter off there, by poise's names
+        self.beside: dict[str, float] = dict(BESIDE.get(about.kind, {}))  # and what poise has no name for
         self.refused: dict[str, str] = {}  # parameters that are refused even so, with the server's words
         self.copies = False  # whether texts without a seed are drawn with the same luck
         self.moved: frozenset[str] = frozenset()  # parameters that change what is listed
@@ -80,9 +79,10 @@ class Desk:
         return name in self.wire.names
 
     def fields(self, params: Mapping[str, float], leave_out: Sequence[str] = ()) -> dict[str, Any]:
-        """Every parameter switched off but these, by their names on the wire."""
+        """Every parameter switched off but these, by their names on the wire; all of them left out, nothing is sent."""
         sent = {n: v for n, v in {**self.plain, **params}.items() if n not in leave_out and self.can(n)}
-        return {self.wire.names[n]: int(v) if PARAMETERS[n].kind == "int" else v for n, v in sent.items()}
+        beside = {} if {*self.wire.names} <= {*leave_out} else self.beside
+        return {**beside, **{self.wire.names[n]: int(v) if PARAMETERS[n].kind == "int" else v for n, v in sent.items()}}
 
     @property
     def turn(self) -> int:
@@ -149,7 +149,7 @@ class Desk:
     async def settle(self) -> None:
         """Find what switches everything off there, and is not refused."""
         self.plain = {n: p.neutral for n, p in PARAMETERS.items() if p.neutral is not None and self.can(n)}
-        off = list(_NO_TOP_K.get(self.about.kind, _ANY_TOP_K)) if self.can("top_k") else []
+        off = list(NO_TOP_K.get(self.about.kind, ANY_TOP_K)) if self.can("top_k") else []
         if off:
             self.plain["top_k"] = off.pop(0)
         while True:
@@ -159,6 +159,8 @@ class Desk:
             except Fault as fault:
                 if fault.kind not in REFUSALS:
                     raise
+                if self.beside.pop(fault.field, None) is not None:
+                    continue
                 name = self._named(fault) or await self._culprit(fault)
                 if name == "top_k" and off:
                     self.plain["top_k"] = off.pop(0)

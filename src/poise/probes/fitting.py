@@ -24,7 +24,16 @@ KNOWN: Mapping[str, tuple[float, ...]] = {
 }
 _GAIN = 6.0  # nats that another setting has to add to the explanation
 _STEPS = 5
-_TEXT = 0.02  # how finely a temperature is told
+# How finely a default is told.
+NEAR: Mapping[str, float] = {
+    "temperature": 0.2,
+    "top_p": 0.1,
+    "min_p": 0.03,
+    "typical_p": 0.1,
+    "repetition_penalty": 0.15,
+    "frequency_penalty": 0.5,
+    "presence_penalty": 0.5,
+}
 
 Params = dict[str, float]
 
@@ -91,13 +100,19 @@ def _sharpened(book: Book, params: Params, order: Sequence[str]) -> Params:
     return params
 
 
-def established(book: Book, params: Mapping[str, float], order: Sequence[str]) -> dict[str, float]:
-    """Values without which the draws could not be explained: every other known value of that parameter is far behind.
+def established(
+    book: Book, params: Mapping[str, float], order: Sequence[str], said: Mapping[str, float]
+) -> dict[str, float]:
+    """Values without which the draws could not be explained.
+
+    A value that was expected is established once it cannot be that the parameter is off; any other, once no value
+    further from it than `NEAR` is left.
 
     Args:
         book: the draws.
         params: settings in force.
         order: of the steps.
+        said: values that were expected, because the server or its documentation says them.
 
     Returns:
         By parameter; neutral values as well, but for top-k, which has none.
@@ -105,7 +120,16 @@ def established(book: Book, params: Mapping[str, float], order: Sequence[str]) -
     mine = laws(params, order)
     behind: dict[str, float] = {}
     for name, changed in variants(params):
-        nats = book.nats(mine, laws(changed, order))
-        behind[name] = min(behind.get(name, np.inf), nats)
+        now, other = params.get(name, neutral(name)), changed.get(name, neutral(name))
+        expected = name in said and said[name] == now
+        if other != neutral(name) if expected else _near(name, now, other):
+            continue
+        behind[name] = min(behind.get(name, np.inf), book.nats(mine, laws(changed, order)))
     values = {n: params.get(n, neutral(n)) for n, nats in behind.items() if nats >= FOR}
     return {n: v for n, v in values.items() if np.isfinite(v)}
+
+
+def _near(name: str, one: float, other: float) -> bool:
+    if name == "top_k":
+        return max(one, other) <= 1.6 * min(one, other)
+    return abs(one - other) <= NEAR[name] + 1e-9

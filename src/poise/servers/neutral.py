@@ -9,10 +9,10 @@ from poise.params import PARAMETERS
 from poise.servers.calls import About, Answer, Call, Fault, Wire
 
 # What switches top-k off; where one is refused, the next is tried.
-_NO_TOP_K: Mapping[str, tuple[int, ...]] = {"vllm": (-1, 0), "sglang": (-1,)}
-_ANY_TOP_K = (0, -1)
+NO_TOP_K: Mapping[str, tuple[int, ...]] = {"vllm": (-1, 0), "sglang": (-1,)}
+ANY_TOP_K = (0, -1)
 # Steps that poise has no name for, and whoever started the server may have switched on.
-_BESIDE: Mapping[str, Mapping[str, float]] = {
+BESIDE: Mapping[str, Mapping[str, float]] = {
     "llama.cpp": {
         "top_n_sigma": -1, "xtc_probability": 0, "dry_multiplier": 0, "mirostat": 0, "dynatemp_range": 0,
         "adaptive_target": -1,
@@ -41,11 +41,11 @@ class Neutral:
         self.most_logprobs = wire.most_logprobs
         self.refused: list[str] = []  # what is not sent any more, by its name on the wire
         self._seeds = seeds
-        self._off: dict[str, list[float]] = {n: [v] for n, v in _BESIDE.get(about.kind, {}).items()}
+        self._off: dict[str, list[float]] = {n: [v] for n, v in BESIDE.get(about.kind, {}).items()}
         for ours, theirs in self.names.items():
             neutral = PARAMETERS[ours].neutral
             if ours == "top_k":
-                self._off[theirs] = [*_NO_TOP_K.get(about.kind, _ANY_TOP_K)]
+                self._off[theirs] = [*NO_TOP_K.get(about.kind, ANY_TOP_K)]
             elif neutral is not None:
                 self._off[theirs] = [neutral]
 
