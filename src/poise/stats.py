@@ -250,7 +250,7 @@ def _reach(differences: Strata, found: Interval | None) -> float:
     reach = t_quantile(1 - _TAIL, freedom)
     if found is None or found.low is None or found.high is None:
         return reach
-    return max(reach, max(mean - found.low, found.high - mean) / variance**0.5)
+    return float(max(reach, max(mean - found.low, found.high - mean) / variance**0.5))
 
 
 def variance_ratio(a: Strata, b: Strata) -> float | None:
