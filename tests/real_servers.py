@@ -33,7 +33,7 @@ def _vllm(model: Path, port: int) -> list[str]:
     return [
         "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name", "smollm2",
         "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--max-model-len", str(CONTEXT),
-        "--max-num-seqs", "64", "--enforce-eager",
+        "--max-num-seqs", "64", "--block-size", "32", "--enforce-eager",
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from poise.engines.conformance import EngineConformance
 from poise.engines.fake import FakeEngine
 from poise.engines.remote_logits import Hints, RemoteLogitsEngine, make_remote_logits
 from poise.engines.remote_options import ServerOptions
-from poise.errors import ModelError, ParameterError, PromptError, ServerError
+from poise.errors import ModelError, ParameterError, PromptError, ServerError, UsageError
 from poise.fakeserver import STYLES, FakeWire, Language, make_language
 from poise.fakeserver.troubles import Faults
 from poise.params import SamplingParams, grid
@@ -124,7 +124,7 @@ def test_dials_are_those_of_the_same_model_in_process(
     engine: RemoteLogitsEngine, twin: Twin, tmp_path: Path, parameter: str, low: float, high: float, fixed: dict
 ) -> None:
     params = SamplingParams(**fixed)
-    asked = {"params": params, "seed": 1, "max_tokens": 16}
+    asked = {"params": params, "seed": 1, "max_tokens": 16, "forks": True}
     here = poise.dial(twin, PROMPT, parameter, low, high, study=tmp_path / "here.db", **asked)
     there = poise.dial(engine, PROMPT, parameter, low, high, study=tmp_path / "there.db", **asked)
     assert len(here.pieces) > 1
@@ -132,6 +132,15 @@ def test_dials_are_those_of_the_same_model_in_process(
         p.completion and p.completion.token_ids for p in there.pieces
     ]
     assert np.allclose([p.low for p in here.pieces], [p.low for p in there.pieces], atol=1e-9)
+
+
+def test_why_needs_all_logits(engine: RemoteLogitsEngine, language: Language) -> None:
+    with pytest.raises(UsageError, match=r"logits of all tokens, but got fake-64, a server that returns a few"):
+        poise.why(engine, PROMPT, SamplingParams(top_k=20))
+    whole = RemoteLogitsEngine(Wire(WIDE, language=language), hints=Hints(top=64))
+    [found] = poise.why(whole, PROMPT, SamplingParams(top_k=20), max_tokens=6)
+    assert found.completion.token_ids
+    whole.close()
 
 
 def test_a_plan_of_a_dial_reads_the_prompt_and_nothing_else(engine: RemoteLogitsEngine, twin: Twin) -> None:

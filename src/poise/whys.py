@@ -182,6 +182,11 @@ def why(
             "Only texts that poise draws can be explained", getattr(engine, "name", repr(engine)),
             "Load the weights (hf:, gguf:): a server's noise is not known",
         )  # fmt: skip
+    if getattr(engine, "partial", False):
+        raise UsageError(
+            "A text is explained from the logits of all tokens", f"{engine.name}, a server that returns a few",
+            "Load the weights (hf:, gguf:)",
+        )  # fmt: skip
     options = asks.check_options(draw)
     trials = asks.check_settings(engine, params or SamplingParams(), baselines=False)
     asked = asks.ask_all(engine, asks.listed(prompts), options)

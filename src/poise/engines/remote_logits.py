@@ -92,11 +92,16 @@ class RemoteLogitsEngine:
             self.close()
             raise
         self.law: Law = ReturnedLaw(self.top)
-        self._reach = self.top if self.top < self.vocab_size else math.inf
+        self._reach = self.top if self.partial else math.inf
         self.eos_ids, self.thinking_tags = self._codec.eos_ids, self._codec.thinking_tags
         self.has_template = self._codec.has_template
         self.context_length = self.about.context_length
         self._print: Fingerprint | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the server returns only some of the tokens at each step."""
+        return self.top < self.vocab_size
 
     @property
     def fingerprint(self) -> Fingerprint:
