@@ -52,8 +52,8 @@ async def try_defaults(desk: Desk, known: Findings) -> Defaults:
         parts.append(await drawn(desk, known, PLACES, tuple(desk.wire.names)))
         book = Book(joined(parts), desk.copies)
         holds = not departs(book, expected, known)
-        found = expected if holds else fit(book, fit(book, expected, known.order), known.order)
-        values = established(book, found, known.order, expected if holds else {})
+        found = expected if holds else fit(book, fit(book, expected, known.orders), known.orders)
+        values = established(book, found, known.orders, expected if holds else {})
         if len(values) >= len(desk.wire.names):
             break
     cost, places = desk.cost.since(before), sum(p.places for p in parts)
@@ -62,7 +62,7 @@ async def try_defaults(desk: Desk, known: Findings) -> Defaults:
         evidence = f"{places} tokens of empty requests are as likely under {shown} as they should be"
         told = finding("defaults", "honoured", cost, evidence=evidence, false_alarm=ALPHA, power=1 - BETA)
         return Defaults(told, values)
-    nats = book.nats(laws(found, known.order), laws(expected, known.order))
+    nats = book.nats(laws(found, known.orders), laws(expected, known.orders))
     evidence = f"{places} tokens of empty requests are e^{nats:.0f} times as likely under {shown} as under {wanted}"
     how = f"an empty request is drawn with {shown}"
     told = finding(
@@ -79,10 +79,10 @@ def published(desk: Desk) -> Params:
 
 def departs(book: Book, expected: Params, known: Findings) -> bool:
     """Whether some other setting explains the draws far better."""
-    mine = laws(expected, known.order)
-    others = [laws(p, known.order) for _, p in variants(expected)]
+    mine = laws(expected, known.orders)
+    others = [laws(p, known.orders) for _, p in variants(expected)]
     if expected:
-        others.append(laws({}, known.order))
+        others.append(laws({}, known.orders))
     return log_mean([book.nats(other, mine) for other in others]) >= AGAINST
 
 

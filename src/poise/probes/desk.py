@@ -18,6 +18,7 @@ AT_ONCE = 4  # requests under way
 TRIES = 4  # of one request that fails in passing
 _PAUSE, _LONGEST = 0.5, 60.0  # seconds before the second try, doubled with each; and at most
 # A refusal: this request is not answered, others may be. Anything else is about the server as a whole.
+SEEDED = 1_000  # the first seed, where requests are given one
 REFUSALS: frozenset[FaultKind] = frozenset({"rejected", "context", "broken", "malformed"})
 
 Progress = Callable[[int, str], None]  # requests made, what is looked at
@@ -58,6 +59,7 @@ class Desk:
         self.plain: dict[str, float] = {}  # what switches every parameter off there, by poise's names
         self.beside: dict[str, float] = dict(BESIDE.get(about.kind, {}))  # and what poise has no name for
         self.refused: dict[str, str] = {}  # parameters that are refused even so, with the server's words
+        self.seeds = False  # whether requests are given seeds, as they share their luck without
         self.copies = False  # whether texts without a seed are drawn with the same luck
         self.moved: frozenset[str] = frozenset()  # parameters that change what is listed
         self.lists: dict[str, Choice] = {}  # what is listed after some texts with everything off
@@ -101,6 +103,8 @@ class Desk:
 
     def call(self, text: str, fields: Mapping[str, Any], tokens: int, **more: Any) -> Call:
         """A request that continues a text."""
+        if self.seeds:
+            more.setdefault("seed", SEEDED + self.turn)
         if self.chat:
             said = (Message("user", CHAT.format(text)),)
             return Call(messages=said, fields=fields, max_tokens=tokens, **more)

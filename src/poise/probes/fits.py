@@ -33,6 +33,7 @@ class Rival(NamedTuple):
         ignored: whether the value would change nothing.
         value: of the parameter, as it would act; None where it is none of its values.
         close: whether it is easily taken for the value itself, or for nothing.
+        habit: what the server does at every value, if this is what it does; empty for none.
     """
 
     said: str
@@ -40,6 +41,7 @@ class Rival(NamedTuple):
     ignored: bool = False
     value: float | None = None
     close: bool = False
+    habit: str = ""
 
 
 class Told(NamedTuple):
@@ -99,6 +101,13 @@ class Book:
             top = np.max(found, axis=0)
             found.append(top + np.log(np.mean(np.exp(np.array(found) - top), axis=0)))
         return log_mean([self._sum(one) for one in found])
+
+    def matched(self, ahead: Sequence[Shape], behind: Sequence[Shape]) -> float:
+        """As `nats`, for two readings that share what is not known: the first law of the one goes with the first of
+        the other. What is left unknown is taken as it favours `ahead` least."""
+        if len(ahead) != len(behind) or len(ahead) == 1:
+            return self.nats(ahead, behind)
+        return min(self._sum(self.factors(a, b)) for a, b in zip(ahead, behind, strict=True))
 
     def factors(self, ahead: Shape, behind: Shape) -> Column:
         """ln of p_A / p_B of each drawn token, never more than that, (P,); 0 where it cannot be told.

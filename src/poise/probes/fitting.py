@@ -36,6 +36,7 @@ NEAR: Mapping[str, float] = {
 }
 
 Params = dict[str, float]
+Orders = Sequence[Sequence[str]]
 
 
 def neutral(name: str) -> float:
@@ -57,34 +58,34 @@ def variants(params: Mapping[str, float], names: Sequence[str] = tuple(KNOWN)) -
             yield name, changed
 
 
-def laws(params: Mapping[str, float], order: Sequence[str]) -> tuple[Shape, ...]:
+def laws(params: Mapping[str, float], orders: Orders) -> tuple[Shape, ...]:
     """The laws of settings, an infinite top-k left out."""
-    return laws_of({n: v for n, v in params.items() if np.isfinite(v)}, order)
+    return laws_of({n: v for n, v in params.items() if np.isfinite(v)}, *orders)
 
 
-def fit(book: Book, start: Mapping[str, float], order: Sequence[str]) -> Params:
+def fit(book: Book, start: Mapping[str, float], orders: Orders) -> Params:
     """Change one value after another, as long as that explains the draws much better.
 
     Args:
         book: the draws.
         start: settings to begin with.
-        order: of the steps.
+        orders: of the steps, any of which may hold.
 
     Returns:
         The settings.
     """
     best: Params = dict(start)
     for _ in range(_STEPS):
-        now = laws(best, order)
-        gains = [(book.nats(laws(params, order), now), params) for _, params in variants(best)]
+        now = laws(best, orders)
+        gains = [(book.nats(laws(params, orders), now), params) for _, params in variants(best)]
         gain, params = max(gains, key=lambda g: g[0])
         if gain < _GAIN:
             break
         best = params
-    return _sharpened(book, best, order)
+    return _sharpened(book, best, orders)
 
 
-def _sharpened(book: Book, params: Params, order: Sequence[str]) -> Params:
+def _sharpened(book: Book, params: Params, orders: Orders) -> Params:
     """Continuous values, finer than the table has them."""
     for name, step in (("temperature", 0.05), ("top_p", 0.05), ("min_p", 0.01)):
         if name not in params or params[name] in (0.0, neutral(name)):
@@ -95,14 +96,12 @@ def _sharpened(book: Book, params: Params, order: Sequence[str]) -> Params:
             if value <= p.low or (p.high is not None and value > p.high):
                 continue
             changed = {**params, name: value}
-            if book.nats(laws(changed, order), laws(params, order)) > 1.0:
+            if book.nats(laws(changed, orders), laws(params, orders)) > 1.0:
                 params = changed
     return params
 
 
-def established(
-    book: Book, params: Mapping[str, float], order: Sequence[str], said: Mapping[str, float]
-) -> dict[str, float]:
+def established(book: Book, params: Mapping[str, float], orders: Orders, said: Mapping[str, float]) -> dict[str, float]:
     """Values without which the draws could not be explained.
 
     A value that was expected is established once it cannot be that the parameter is off; any other, once no value
@@ -111,20 +110,20 @@ def established(
     Args:
         book: the draws.
         params: settings in force.
-        order: of the steps.
+        orders: of the steps, any of which may hold.
         said: values that were expected, because the server or its documentation says them.
 
     Returns:
         By parameter; neutral values as well, but for top-k, which has none.
     """
-    mine = laws(params, order)
+    mine = laws(params, orders)
     behind: dict[str, float] = {}
     for name, changed in variants(params):
         now, other = params.get(name, neutral(name)), changed.get(name, neutral(name))
         expected = name in said and said[name] == now
         if other != neutral(name) if expected else _near(name, now, other):
             continue
-        behind[name] = min(behind.get(name, np.inf), book.nats(mine, laws(changed, order)))
+        behind[name] = min(behind.get(name, np.inf), book.matched(mine, laws(changed, orders)))
     values = {n: params.get(n, neutral(n)) for n, nats in behind.items() if nats >= FOR}
     return {n: v for n, v in values.items() if np.isfinite(v)}
 

@@ -38,8 +38,9 @@ class Inquiry:
         return (
             ("what switches everything off", self.desk.settle),
             ("which log-probabilities come back", self._lists),
-            ("seeds", self._seeds),
+            ("whether luck repeats", self._luck),
             ("what is in force when everything is off", self._plain),
+            ("seeds", self._seeds),
             ("temperature", self._temperature),
             ("truncations", self._truncations),
             ("order of the steps", self._order),
@@ -72,9 +73,11 @@ class Inquiry:
             desk.likeliest = None
 
     async def _seeds(self) -> None:
-        found = await repeats.try_seed(self.desk)
-        self._found["seed"], self.desk.copies = found
+        self._found["seed"] = await repeats.try_seed(self.desk)
         self._found["n"] = await repeats.try_n(self.desk)
+
+    async def _luck(self) -> None:
+        self.desk.copies = await repeats.same_luck(self.desk)
 
     async def _plain(self) -> None:
         if self.listing.sort == "raw":

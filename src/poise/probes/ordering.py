@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from poise.probes.desk import Desk
+from poise.probes.desk import Cost, Desk
 from poise.probes.draws import Draws, joined
-from poise.probes.fits import AGAINST, Book, expected
+from poise.probes.fits import AGAINST, ALPHA, Book, expected
 from poise.probes.plan import FIRST, LAST, shape_of
-from poise.probes.shapes import predict
-from poise.probes.shaping import Findings
+from poise.probes.shapes import Shape, predict
+from poise.probes.shaping import TRUNCATIONS, Findings
 from poise.probes.trying import Question, draw
 from poise.probes.words import finding
-from poise.servers.honours import Finding
+from poise.servers.honours import Finding, Honour
 
 # Pairs of steps, as poise orders them; what the second pair of values is tried with.
 PAIRS: Mapping[tuple[str, str], tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -60,10 +60,10 @@ class Pair(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What was found: the dialect's name, the steps in order, the finding."""
+    """What was found: the dialect's name, the steps in order (None where they could not be told), the finding."""
 
     dialect: str
-    steps: tuple[str, ...]
+    steps: tuple[str, ...] | None
     finding: Finding
 
 
@@ -82,7 +82,7 @@ async def try_order(desk: Desk, known: Findings) -> Order:
         Spent: no more requests may be made.
     """
     before, pairs = desk.cost, []
-    for steps in PAIRS:
+    for steps in PAIRS if not set(known.base) & set(TRUNCATIONS) else ():
         alike = len({n in desk.moved for n in steps}) == 1  # else neither lists nor tokens show both
         design = best_design(known, *steps) if alike and all(map(known.works, steps)) else None
         if design is not None:
@@ -105,7 +105,7 @@ def best_design(known: Findings, one: str, other: str) -> tuple[float, float] | 
     return best
 
 
-def _orders(known: Findings, steps: tuple[str, str], values: tuple[float, ...]) -> Iterator[tuple]:  # type: ignore[type-arg]
+def _orders(known: Findings, steps: tuple[str, str], values: tuple[float, ...]) -> Iterator[Shape]:
     params = {**known.base, **dict(zip(steps, values, strict=True))}
     rest = tuple(n for n in FIRST if n not in steps)
     for order in (steps, steps[::-1]):
@@ -129,7 +129,7 @@ async def _try_pair(desk: Desk, known: Findings, steps: tuple[str, str], design:
     return pair
 
 
-def judge_order(pairs: list[Pair], desk: Desk, before) -> Order:  # type: ignore[no-untyped-def]
+def judge_order(pairs: list[Pair], desk: Desk, before: Cost) -> Order:
     """The dialect that fits, and what departs from it."""
     cost = desk.cost.since(before)
     told = {p.steps: p.kept for p in pairs if p.kept is not None}
@@ -139,9 +139,11 @@ def judge_order(pairs: list[Pair], desk: Desk, before) -> Order:  # type: ignore
     if told.get(("top_p", "min_p")) is False:
         steps = tuple("min_p" if n == "top_p" else "top_p" if n == "min_p" else n for n in steps)
     dialect = {frozenset({True}): "transformers", frozenset({False}): "temperature-last"}.get(frozenset(warm), "server")
-    if not told:
-        return Order("server", steps, finding("order", "cannot tell", cost, evidence=evidence))
+    if not warm:
+        return Order("server", None, finding("order", "cannot tell", cost, evidence=evidence))
     departs = [f"{b} comes before {a}" for (a, b), kept in told.items() if not kept]
-    honour = "honoured otherwise" if departs else "honoured" if warm else "cannot tell"
-    errors = {"false_alarm": len(told) * 1e-4, "power": 1 - 1e-4}
-    return Order(dialect, steps, finding("order", honour, cost, how="; ".join(departs), evidence=evidence, **errors))  # type: ignore[arg-type]
+    honour: Honour = "honoured otherwise" if departs else "honoured"
+    seen = finding(
+        "order", honour, cost, how="; ".join(departs), evidence=evidence, false_alarm=len(told) * ALPHA, power=1 - ALPHA
+    )
+    return Order(dialect, steps, seen)

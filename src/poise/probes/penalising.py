@@ -54,23 +54,26 @@ def question(known: Findings, name: str, value: float) -> Question:
     """A penalty with what a server might make of it: other values, other scopes."""
     cold = {"temperature": COLD} if name == "repetition_penalty" and known.holds("temperature", COLD) else {}
     base = {**known.base, **cold}
-    rivals = rivals_of(name, value, base, known.order)
+    ignored, *rivals = rivals_of(name, value, base, *known.orders)
     if name == "repetition_penalty":  # how strong it is depends on what no server tells
-        rivals = tuple(r for r in rivals if r.ignored or not r.said.startswith(name))
-    honest = laws_of({**base, name: value}, known.order)
-    scopes = tuple(_scoped(known, name, value, base))
-    return Question(name, value, cold, honest, (*rivals, *scopes), tokens=TOKENS, prompts=known.own)
+        rivals = [r for r in rivals if not r.said.startswith(name)]
+    honest = laws_of({**base, name: value}, *known.orders)
+    scopes = _scoped(known, name, value, base)
+    return Question(
+        name, value, cold, honest, (ignored, next(scopes), *rivals, *scopes), tokens=TOKENS, prompts=known.own
+    )
 
 
 def _scoped(known: Findings, name: str, value: float, base: dict[str, float]) -> Iterator[Rival]:
     """The same value on other tokens."""
     mine: Scope = "prompt and output" if name == "repetition_penalty" else "output"
     other: Scope = "output" if mine == "prompt and output" else "prompt and output"
-    extra = "on drawn tokens only" if other == "output" else "on the prompt's tokens too"
+    habit = "it counts drawn tokens only" if other == "output" else "it also counts the prompt's tokens"
     params = {**base, name: value}
-    laws = laws_of(params, known.order, scopes={name: other})
-    yield Rival(f"{name} {value:g} {extra}", laws, value=value, close=value > 0)
+    laws = laws_of(params, *known.orders, scopes={name: other})
+    yield Rival(f"one that counts otherwise: {habit}", laws, value=value, close=value > 0, habit=habit)
     for window in _WINDOWS:
+        habit = f"it counts about the last {window} tokens only"
         for scope in (mine, other):
-            laws = laws_of(params, known.order, scopes={name: scope}, window=window)
-            yield Rival(f"{name} {value:g} on the last {window} tokens", laws, value=value)
+            laws = laws_of(params, *known.orders, scopes={name: scope}, window=window)
+            yield Rival(f"one that counts otherwise: {habit}", laws, value=value, habit=habit)

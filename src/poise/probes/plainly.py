@@ -7,7 +7,7 @@ from poise.probes.draws import Draws, joined
 from poise.probes.fits import AGAINST, RIVALRY, Book, Rival, log_mean
 from poise.probes.fitting import Params, fit, laws, neutral, variants
 from poise.probes.penalising import OWN, own_words
-from poise.probes.plan import FIRST
+from poise.probes.plan import EITHER
 from poise.probes.shaping import Findings, Prompts
 from poise.probes.trying import TEXTS, Outcome, Question, draw
 
@@ -31,11 +31,11 @@ async def find_plain(desk: Desk, known: Findings) -> None:
     known.plain = book.draws
     if not departs(book):
         return
-    found, sent = fit(book, {}, known.order), desk.plain
+    found, sent = fit(book, {}, known.orders), desk.plain
     for less in ({}, *({n: v for n, v in sent.items() if n != name} for name in found if name in sent)):
         desk.plain = dict(less)
         other = Book(await drawn(desk, known, PLACES), desk.copies)
-        if not departs(other) and other.nats(laws(found, FIRST), laws({}, FIRST)) < -RIVALRY:
+        if not departs(other) and other.nats(laws(found, EITHER), laws({}, EITHER)) < -RIVALRY:
             known.plain = other.draws
             return
     desk.plain, known.base = sent, found
@@ -44,16 +44,16 @@ async def find_plain(desk: Desk, known: Findings) -> None:
 
 def departs(book: Book) -> bool:
     """Whether some setting explains the draws far better than none."""
-    nothing = laws({}, FIRST)
-    return log_mean([book.nats(laws(p, FIRST), nothing) for _, p in variants({})]) >= AGAINST
+    nothing = laws({}, EITHER)
+    return log_mean([book.nats(laws(p, EITHER), nothing) for _, p in variants({})]) >= AGAINST
 
 
 def _stuck(name: str, value: float, found: Params, book: Book) -> Outcome:
     """A parameter that cannot be switched off."""
     without = {n: v for n, v in found.items() if n != name}
-    nats = book.nats(laws(found, FIRST), laws(without, FIRST))
-    rival = Rival(f"{name} {value:g}", laws(found, FIRST), ignored=True, value=value)
-    ask = Question(name, neutral(name), {}, laws(without, FIRST), (rival,))
+    nats = book.nats(laws(found, EITHER), laws(without, EITHER))
+    rival = Rival(f"{name} {value:g}", laws(found, EITHER), ignored=True, value=value)
+    ask = Question(name, neutral(name), {}, laws(without, EITHER), (rival,))
     return Outcome(ask, "ignored", rival, nats, int(book.draws.telling.sum()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from poise.params import DIALECTS, PARAMETERS
 from poise.probes.draws import Scope
@@ -11,8 +12,9 @@ from poise.probes.shapes import Move, Shape
 
 FIRST = DIALECTS["transformers"].order  # the temperature before what truncates
 LAST = DIALECTS["temperature-last"].order
+EITHER = (FIRST, LAST)
 PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
-OFFSETS = (-60.0, -20.0, 4.0, 8.0, 12.0, 18.0, 26.0)  # logits that a token of probability 1 may have
+OFFSETS = (-40.0, 4.0, 8.0, 12.0, 18.0, 26.0)  # logits that a token of probability 1 may have
 HOT = 1.8
 # Values tried of each parameter: one that does much, one that does little.
 VALUES: Mapping[str, tuple[float, ...]] = {
@@ -65,35 +67,45 @@ def shape_of(
     )
 
 
-def laws_of(params: Mapping[str, float], order: Sequence[str] = FIRST, **more: object) -> tuple[Shape, ...]:
-    """Every law that some settings may mean: the repetition penalty depends on what no server tells."""
+def laws_of(params: Mapping[str, float], *orders: Sequence[str], **more: Any) -> tuple[Shape, ...]:
+    """Every law that some settings may mean: the repetition penalty depends on what no server tells.
+
+    Args:
+        params: by poise's names.
+        *orders: of the steps, any of which may hold; without, the first one known.
+        **more: see `shape_of`.
+
+    Returns:
+        The laws, each once.
+    """
     offsets = OFFSETS if params.get("repetition_penalty", 1.0) != 1.0 else (0.0,)
-    return tuple(shape_of(params, order, offset=o, **more) for o in offsets)  # type: ignore[arg-type]
+    found = (shape_of(params, order, offset=o, **more) for order in orders or (FIRST,) for o in offsets)
+    return tuple(dict.fromkeys(found))
 
 
-def rivals_of(name: str, value: float, base: Mapping[str, float], order: Sequence[str] = FIRST) -> tuple[Rival, ...]:
+def rivals_of(name: str, value: float, base: Mapping[str, float], *orders: Sequence[str]) -> tuple[Rival, ...]:
     """What a server might make of a value instead; first, nothing.
 
     Args:
         name: of the parameter that was sent.
         value: that was sent.
         base: what is in force without it.
-        order: of the steps.
+        *orders: of the steps, any of which may hold.
 
     Returns:
-        The rivals.
+        The rivals, the more plausible ones first.
     """
-    found = [Rival("nothing", laws_of(base, order), ignored=True, value=base.get(name, PARAMETERS[name].neutral))]
+    found = [Rival("nothing", laws_of(base, *orders), ignored=True, value=base.get(name, PARAMETERS[name].neutral))]
     for other in _others(name, value):
         params = {**base, name: other}
-        found.append(Rival(f"{name} {other:g}", laws_of(params, order), value=other))
+        found.append(Rival(f"{name} {other:g}", laws_of(params, *orders), value=other))
     for params in _misread(name, value):
         [(wrong, other)] = params.items()
         without = {n: v for n, v in base.items() if n != name}
         close = value < 0 and {name, wrong} == {"frequency_penalty", "presence_penalty"}
-        found.append(Rival(f"{wrong} {other:g}", laws_of({**without, **params}, order), close=close))
+        found.append(Rival(f"{wrong} {other:g}", laws_of({**without, **params}, *orders), close=close))
     seen: dict[tuple[Shape, ...], Rival] = {}
-    honest = laws_of({**base, name: value}, order)
+    honest = laws_of({**base, name: value}, *orders)
     for rival in found:
         if rival.laws != honest:
             seen.setdefault(rival.laws, rival)

@@ -2,27 +2,65 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from poise.probes.desk import REFUSALS, Desk, said
+from poise.probes.desk import REFUSALS, Cost, Desk, said
 from poise.probes.fits import BETA
 from poise.probes.words import finding, refused
 from poise.servers.calls import Answer, Choice, Fault
-from poise.servers.honours import Finding, Honour
+from poise.servers.honours import Finding
 
 TOKENS = 24
 SEED = 20_011
-_TEXTS = 3
+_TEXTS, _TRIES = 3, 4  # texts compared; openings tried for one that is not sure to be followed by the same
 
 
-class Seeds(NamedTuple):
-    """What seeds do, and whether texts without one are drawn with the same luck."""
+async def same_luck(desk: Desk) -> bool:
+    """Whether requests without a seed share their luck: the same text comes twice, and it is not the likeliest.
 
-    finding: Finding
-    copies: bool
+    Args:
+        desk: the server; everything is switched off, so that texts are drawn at temperature 1.
+
+    Returns:
+        Whether they are. Where a seed helps, the desk sends one from now on, and they are not.
+
+    Raises:
+        Fault: the server is not there.
+        Spent: no more requests may be made.
+    """
+    one, other = await _two(desk, (None, None))
+    if said(one) != said(other) or luck(one) >= BETA or _likeliest(one):
+        return False
+    try:
+        one, other = await _two(desk, (SEED, SEED + 1))
+    except Fault as fault:
+        if fault.kind not in REFUSALS:
+            raise
+        return True
+    desk.seeds = said(one) != said(other)
+    return not desk.seeds
 
 
-async def try_seed(desk: Desk) -> Seeds:
+async def _two(desk: Desk, seeds: tuple[int | None, int | None]) -> tuple[Choice, Choice]:
+    """The same request with two seeds; another opening where the text is too likely to come again."""
+    for _ in range(_TRIES):
+        text = desk.opening()
+        one, other = [await _draw(desk, text, seed) for seed in seeds]
+        if luck(one) < BETA or said(one) != said(other):
+            break
+    return one, other
+
+
+async def _draw(desk: Desk, text: str, seed: int | None) -> Choice:
+    call = desk.call(text, desk.fields({}), TOKENS, seed=seed, logprobs=desk.likeliest)
+    return (await desk.ask(call)).choices[0]
+
+
+def _likeliest(choice: Choice) -> bool:
+    """Whether every token is the likeliest of its place: a greedy text."""
+    places = [p for p in choice.positions if p.likeliest]
+    return bool(places) and all(p.drawn.logprob >= p.likeliest[0].logprob - 1e-6 for p in places)
+
+
+async def try_seed(desk: Desk) -> Finding:
     """The same seed gives the same text, another another, and none a new one each time.
 
     Args:
@@ -35,46 +73,42 @@ async def try_seed(desk: Desk) -> Seeds:
         Fault: the server is not there.
         Spent: no more requests may be made.
     """
-    before, text = desk.cost, desk.opening()
-
-    async def draw(seed: int | None) -> Choice:
-        call = desk.call(text, desk.fields({}), TOKENS, seed=seed, logprobs=desk.likeliest)
-        return (await desk.ask(call)).choices[0]
-
-    none = [await draw(None) for _ in range(2)]
-    copies = said(none[0]) == said(none[1]) and luck(none[0]) < BETA
+    before = desk.cost
     try:
-        same = [await draw(SEED) for _ in range(_TEXTS)]
-        other = await draw(SEED + 1)
+        for _ in range(_TRIES):
+            text = desk.opening()
+            same = [await _draw(desk, text, SEED) for _ in range(_TEXTS)]
+            if len({said(c) for c in same}) > 1 or luck(same[0]) < BETA:
+                break
+        other = await _draw(desk, text, SEED + 1)
     except Fault as fault:
         if fault.kind not in REFUSALS:
             raise
-        return Seeds(refused("seed", fault, desk.cost.since(before)), copies)
-    cost = desk.cost.since(before)
+        return refused("seed", fault, desk.cost.since(before))
+    return _judge_seed(desk, same, other, desk.cost.since(before))
+
+
+def _judge_seed(desk: Desk, same: list[Choice], other: Choice, cost: Cost) -> Finding:
     texts = [said(c) for c in same]
     repeated, moves = len(set(texts)) == 1, said(other) != texts[0]
-    if not any(texts) and not said(other):
-        return Seeds(finding("seed", "cannot tell", cost, evidence="no text came back"), copies)
-    if repeated and moves and not copies:
-        seen = f"one seed gave the same {TOKENS} tokens {_TEXTS} times, another seed another text"
-        return Seeds(finding("seed", "honoured", cost, evidence=seen), False)
-    if repeated and luck(same[0]) >= BETA:
-        seen = "the text is too likely to come again by itself"
-        return Seeds(finding("seed", "cannot tell", cost, evidence=seen), copies)
-    how = _how(repeated, moves, copies, texts)
     seen = f"{len(set(texts))} different texts of one seed in {_TEXTS}, {'another' if moves else 'the same'} of another"
-    honour: Honour = "ignored" if not moves or not (repeated or _common(texts) > TOKENS) else "honoured otherwise"
-    return Seeds(finding("seed", honour, cost, how=how, evidence=seen), copies)
-
-
-def _how(repeated: bool, moves: bool, copies: bool, texts: list[str]) -> str:
-    if not repeated:
-        alike = _common(texts)
-        return f"texts of one seed part after {alike} characters" if alike > TOKENS else "a seed changes nothing"
-    if not moves:
-        return "every request is drawn with the same luck, whatever its seed"
-    assert copies
-    return "a request without a seed is drawn with the same luck each time"
+    if not any(texts) and not said(other):
+        return finding("seed", "cannot tell", cost, evidence="no text came back")
+    if repeated and luck(same[0]) >= BETA:
+        return finding("seed", "cannot tell", cost, evidence=f"{seen}; it is too likely to come again by itself")
+    if repeated and moves and not (desk.copies or desk.seeds):
+        return finding("seed", "honoured", cost, evidence=seen, power=1 - BETA)
+    if repeated and moves:
+        how = "a request without a seed gets the same text each time"
+        return finding("seed", "honoured otherwise", cost, how=how, evidence=seen)
+    if repeated:
+        how = "every request is drawn with the same luck, whatever its seed"
+        return finding("seed", "ignored", cost, how=how, evidence=seen)
+    alike = _common(texts)
+    if alike > 2 * _common([texts[0], said(other)]) + TOKENS:
+        how = f"texts of one seed are the same for {alike} characters, and then part"
+        return finding("seed", "honoured otherwise", cost, how=how, evidence=seen)
+    return finding("seed", "ignored", cost, how="a seed changes nothing", evidence=seen)
 
 
 def _common(texts: list[str]) -> int:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from poise.probes.desk import Desk
-from poise.probes.draws import Draws
-from poise.probes.fits import expected
-from poise.probes.plan import FIRST, HOT, VALUES, laws_of, rivals_of, shape_of
+from poise.probes.draws import Draws, joined
+from poise.probes.fits import FOR, RIVALRY, Book, Rival, expected
+from poise.probes.fitting import KNOWN, laws
+from poise.probes.plan import EITHER, FIRST, HOT, VALUES, laws_of, rivals_of, shape_of
 from poise.probes.shapes import predict
 from poise.probes.trying import Outcome, Question, settle
 from poise.servers.calls import Likely
@@ -32,7 +33,7 @@ class Findings:
 
     Args:
         base: what is in force when everything is switched off, by poise's names.
-        order: of the steps, as far as it is known.
+        order: of the steps; None while it is not known.
         plain: tokens drawn with everything switched off.
         own: texts of the model itself, to be continued.
         outcomes: of every value tried, but for a temperature of 0.
@@ -41,12 +42,17 @@ class Findings:
     """
 
     base: dict[str, float] = field(default_factory=dict)
-    order: tuple[str, ...] = FIRST
+    order: tuple[str, ...] | None = None
     plain: Draws | None = None
     own: Prompts = ()
     outcomes: list[Outcome] = field(default_factory=list)
     greedy: Outcome | None = None
     repeats: bool = False
+
+    @property
+    def orders(self) -> tuple[tuple[str, ...], ...]:
+        """Orders of the steps that have to be reckoned with."""
+        return EITHER if self.order is None else (self.order,)
 
     def of(self, name: str) -> list[Outcome]:
         """The outcomes of one parameter."""
@@ -69,8 +75,27 @@ async def try_greedy(desk: Desk, known: Findings) -> None:
 
 async def try_temperature(desk: Desk, known: Findings) -> None:
     """A low and a high temperature."""
-    for value in VALUES["temperature"]:
-        known.outcomes.append(await settle(desk, question(known, "temperature", value, {})))
+    outcomes = [await settle(desk, question(known, "temperature", value, {})) for value in VALUES["temperature"]]
+    known.outcomes += _steady(desk, known, outcomes) or outcomes
+
+
+def _steady(desk: Desk, known: Findings, outcomes: list[Outcome]) -> list[Outcome]:
+    """Where no temperature holds, the one that explains all draws, if there is one; it belongs to the base then."""
+    draws = [o.draws for o in outcomes if o.draws is not None and o.verdict in ("ignored", "otherwise")]
+    if len(draws) < len(outcomes) or known.plain is None or not draws:
+        return []
+    book = Book(joined([*draws, known.plain]), desk.copies)
+    now = laws(known.base, known.orders)
+    tried = [{**known.base, "temperature": t} for t in KNOWN["temperature"]]
+    gain, best = max(((book.nats(laws(p, known.orders), now), p) for p in tried), key=lambda g: g[0])
+    stays = laws(best, known.orders)
+    rivals = [o.rival.laws if o.rival is not None else now for o in outcomes]
+    fits = (Book(d, desk.copies).nats(stays, r) > -RIVALRY for d, r in zip(draws, rivals, strict=True))
+    if gain < FOR or not all(fits):
+        return []
+    known.base = best
+    rival = Rival("nothing", stays, ignored=True, value=best["temperature"])
+    return [o._replace(verdict="ignored", rival=rival) for o in outcomes]
 
 
 async def try_truncation(desk: Desk, known: Findings, name: str) -> None:
@@ -91,7 +116,9 @@ def mildest(desk: Desk, known: Findings, name: str, sent: Mapping[str, float]) -
         if name == "top_k" and value >= desk.reader.width:
             continue
         base = {**known.base, **sent}
-        honest, nothing = (predict(known.plain, shape_of(p, known.order)) for p in ({**base, name: value}, base))
+        honest, nothing = (
+            predict(known.plain, shape_of(p, known.order or FIRST)) for p in ({**base, name: value}, base)
+        )
         if float(np.mean(expected(honest, nothing))) >= _ENOUGH:
             return [value]
     return []
@@ -99,9 +126,9 @@ def mildest(desk: Desk, known: Findings, name: str, sent: Mapping[str, float]) -
 
 def question(known: Findings, name: str, value: float, sent: Mapping[str, float]) -> Question:
     """A value with what a server might make of it."""
-    base = {**known.base, **sent}
-    honest = laws_of({**base, name: value}, known.order)
-    return Question(name, value, sent, honest, rivals_of(name, value, base, known.order))
+    base, orders = {**known.base, **sent}, known.orders
+    honest = laws_of({**base, name: value}, *orders)
+    return Question(name, value, sent, honest, rivals_of(name, value, base, *orders))
 
 
 def names_of(desk: Desk, names: Sequence[str]) -> list[str]:

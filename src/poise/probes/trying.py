@@ -16,7 +16,7 @@ from poise.servers.calls import Fault, Likely
 TOKENS = 48  # of one text: with the opening, within the shortest window of penalties in use
 TEXTS = 2  # of one round
 PLACES = 240  # drawn tokens after which no more rounds are added
-MOST_ROUNDS = 10  # where texts end early
+MOST_ROUNDS, FEW_ROUNDS = 10, 2  # where texts end early; where they share their luck, and more of them add little
 Verdict = Literal["as asked", "otherwise", "ignored", "rejected", "unclear"]
 
 
@@ -57,6 +57,7 @@ class Outcome(NamedTuple):
         places: drawn tokens that the verdict rests on.
         told: the server's words where it was refused.
         settled: whether more draws would add nothing.
+        draws: that it rests on.
     """
 
     question: Question
@@ -66,21 +67,22 @@ class Outcome(NamedTuple):
     places: int = 0
     told: str = ""
     settled: bool = True
+    draws: Draws | None = None
 
     @property
     def said(self) -> str:
         """One clause for the evidence."""
-        q = self.question
+        value = "off" if self.question.value == np.inf else f"{self.question.value:g}"
         if self.verdict == "rejected":
-            return f"{q.value:g} is refused ({self.told})"
+            return f"{value} is refused ({self.told})"
         odds = f"{self.places} drawn tokens, e^{self.nats:.0f} times as likely"
         if self.verdict == "as asked":
-            return f"{q.value:g} holds ({odds} as if it did nothing)"
+            return f"{value} holds ({odds} as if it did nothing)"
         if self.verdict == "unclear":
-            return f"{q.value:g} could not be told ({self.places} drawn tokens)"
+            return f"{value} could not be told ({self.places} drawn tokens)"
         like = "nothing known" if self.rival is None else self.rival.said
         done = "does nothing" if self.verdict == "ignored" else f"acts like {like}"
-        return f"{q.value:g} {done} ({odds} as if it held)"
+        return f"{value} {done} ({odds} as if it held)"
 
 
 async def draw(desk: Desk, question: Question) -> Draws:
@@ -93,7 +95,8 @@ async def draw(desk: Desk, question: Question) -> Draws:
     for _ in range(TEXTS):
         own = question.prompts
         text, tokens = own[desk.turn % len(own)] if own else (desk.opening(), ())
-        calls.append(desk.call(text, fields, question.tokens, logprobs=desk.likeliest))
+        tokens_wanted = question.tokens * (2 if desk.copies else 1)
+        calls.append(desk.call(text, fields, tokens_wanted, logprobs=desk.likeliest))
         known.append(tokens)
     answers = await desk.ask_all(calls)
     return desk.reader.read([a.choices[0] for a in answers], known)
@@ -140,8 +143,10 @@ async def settle(desk: Desk, question: Question) -> Outcome:
                 raise
             return Outcome(question, "rejected", told=fault.told)
         enough = number >= question.rounds and sum(p.places for p in parts) >= PLACES
-        last = number == MOST_ROUNDS or (enough and not any(r.close for r in question.rivals))
-        outcome = judge(question, Book(joined(parts), desk.copies), last)
+        last = number == (FEW_ROUNDS if desk.copies else MOST_ROUNDS)
+        last = last or (enough and not any(r.close for r in question.rivals))
+        drawn = joined(parts)
+        outcome = judge(question, Book(drawn, desk.copies), last)._replace(draws=drawn)
         if last or (outcome.verdict != "unclear" and outcome.settled):
             break
     return outcome
@@ -174,14 +179,14 @@ def judge(question: Question, book: Book, last: bool = False) -> Outcome:
 
 def _instead(question: Question, book: Book, ahead: Sequence[float], places: int) -> Outcome:
     """What the server does, once it is clear that the value does not hold."""
-    ignored = question.rivals[0]
-    near = max(ahead) - RIVALRY  # of those that are about as likely, one that is easily taken for the value
-    order = sorted(range(len(ahead)), key=lambda i: (ahead[i] >= near, question.rivals[i].close, ahead[i]))
-    best = question.rivals[order[-1]]
-    if not best.ignored:
+    ignored, *others = question.rivals
+    near = max(ahead) - RIVALRY  # of those that are about as likely, the most plausible
+    if ahead[0] < max(ahead):
+        best = next(r for r, a in zip(others, ahead[1:], strict=True) if a >= near)
         lead = book.nats(best.laws, ignored.laws)
         if lead >= RIVALRY:
             return Outcome(question, "otherwise", best, max(ahead), places, settled=lead >= FOR)
+        return Outcome(question, "ignored", ignored, max(ahead), places, settled=False)
     doubts = [r for r in question.rivals if r.close and book.nats(ignored.laws, r.laws) < FOR]
     if doubts:
         return Outcome(question, "otherwise", None, max(ahead), places, settled=False)

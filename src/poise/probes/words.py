@@ -65,9 +65,14 @@ def summed(name: str, outcomes: Sequence[Outcome], cost: Cost, told: str = "") -
 
 def how_of(outcomes: Sequence[Outcome]) -> str:
     """What happens instead, value by value."""
+    habits = {o.rival.habit for o in outcomes if o.verdict == "otherwise" and o.rival is not None}
+    decided = {o.verdict for o in outcomes} - {"unclear", "as asked"}
+    if len(habits) == 1 and "" not in habits and decided == {"otherwise"}:
+        return habits.pop()
     found = []
     for o in outcomes:
-        asked = f"{o.question.name} {o.question.value:g}"
+        off = o.question.value == float("inf")
+        asked = f"{o.question.name}, switched off," if off else f"{o.question.name} {o.question.value:g}"
         if o.verdict == "rejected":
             found.append(f"{asked} is refused")
         elif o.verdict == "ignored" and o.rival is not None and o.rival.value is not None:
