@@ -14,7 +14,7 @@ from poise.probes.fits import AGAINST, ALPHA, Book, expected
 from poise.probes.plan import FIRST, LAST, shape_of
 from poise.probes.shapes import Shape, predict
 from poise.probes.shaping import TRUNCATIONS, Findings
-from poise.probes.trying import Question, draw
+from poise.probes.trying import MOST_ROUNDS, PLACES, Question, draw
 from poise.probes.words import finding
 from poise.servers.honours import Finding, Honour
 
@@ -117,7 +117,9 @@ async def _try_pair(desk: Desk, known: Findings, steps: tuple[str, str], design:
     ask = Question(steps[1], design[1], {steps[0]: design[0]}, (kept,), ())
     parts: list[Draws] = []
     pair = Pair(steps, design, None)
-    for _ in range(ROUNDS):
+    for number in range(MOST_ROUNDS):
+        if number >= ROUNDS and sum(p.places for p in parts) >= PLACES:
+            break
         parts.append(await draw(desk, ask))
         book = Book(joined(parts), desk.copies)
         places = int(book.draws.telling.sum())

@@ -115,11 +115,10 @@ def mildest(desk: Desk, known: Findings, name: str, sent: Mapping[str, float]) -
     for value in MILD[name]:
         if name == "top_k" and value >= desk.reader.width:
             continue
-        base = {**known.base, **sent}
-        honest, nothing = (
-            predict(known.plain, shape_of(p, known.order or FIRST)) for p in ({**base, name: value}, base)
-        )
-        if float(np.mean(expected(honest, nothing))) >= _ENOUGH:
+        nothing = {**known.base, **sent}
+        shapes = (shape_of(p, known.order or FIRST) for p in ({**nothing, name: value}, nothing))
+        honest, idle = (predict(known.plain, shape) for shape in shapes)
+        if float(np.mean(expected(honest, idle))) >= _ENOUGH:
             return [value]
     return []
 
