@@ -16,7 +16,7 @@ from tests import real_servers
 import poise
 from poise import models, noise
 from poise.engines import conversion
-from poise.engines.remote_logits import RemoteLogitsEngine, make_remote_logits
+from poise.engines.remote_logits import make_remote_logits
 from poise.law import History
 from poise.params import SamplingParams
 from poise.pieces import Dial, with_value
@@ -98,50 +98,47 @@ def _margin(
     engine: LogitsEngine, request: Request, span: tuple[float, float], prefix: Sequence[int], pair: tuple[int, int]
 ) -> float:
     """How far the first of two tokens is ahead of the second at one step in process, in the middle of a stretch."""
-    session = engine.session(len(request.prompt_ids) + len(prefix) + 1, 2)
-    rows, logits = session.prefill([request.prompt_ids])
-    for token in prefix:
-        children, logits = session.advance(rows, [token])
-        session.drop(rows)
-        rows = children
+    at, ids = len(prefix), request.prompt_ids
+    logits = engine.session(len(ids) + at + 1, 2).score(ids, [*prefix, pair[0]])
     middle, wide = sum(span) / 2, 2 * (span[1] - span[0])
     values = [max(span[0] - wide, 1e-6), middle, span[1] + wide]
     laws = [with_value(SETTINGS, "temperature", value) for value in values]
     said = History(request.prompt_ids, tuple(prefix))
-    made = engine.law.reshape(logits, [0] * 3, laws, [said] * 3, [frozenset()] * 3)
+    made = engine.law.reshape(logits, [at] * 3, laws, [said] * 3, [frozenset()] * 3)
     if not all(math.isfinite(row[token]) for row in made.values for token in pair):
         return math.inf
     key = noise.key(request.seed, request.prompt_ids, request.draw)
-    g = noise.gumbel(noise.words(key, len(prefix), engine.vocab_size)[list(pair)]) * middle
+    g = noise.gumbel(noise.words(key, at, engine.vocab_size)[list(pair)]) * middle
     ahead, behind = (float(made.values[1][token]) + float(x) for token, x in zip(pair, g, strict=True))
     return ahead - behind
 
 
-def compare(
-    engine: LogitsEngine, remote: RemoteLogitsEngine, prompts: Sequence[Prompt], max_tokens: int
-) -> tuple[list[Held], list[tuple[int, int, float]]]:
-    """Dial every prompt in process and on the server.
+class Drawn(NamedTuple):
+    """An engine's dials, and what they cost: rows, seconds."""
+
+    dials: tuple[Dial, ...]
+    rows: int
+    seconds: float
+
+
+def dialled(engine: LogitsEngine, prompts: Sequence[Prompt], max_tokens: int) -> Drawn:
+    """Every temperature of every prompt.
 
     Args:
-        engine: the model in process.
-        remote: the same weights on a server.
+        engine: in process, or a server's.
         prompts: what to continue.
         max_tokens: new tokens of each text.
 
     Returns:
-        One comparison per prompt; of each of the two engines: pieces, rows and seconds.
+        One dial per prompt.
     """
-    costs, dialled = [], []
+    start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        for name, each in (("here", engine), ("there", remote)):
-            start = time.perf_counter()
-            dials = poise.dial(
-                each, prompts, "temperature", LOW, HIGH, params=SETTINGS, max_tokens=max_tokens,
-                study=Path(folder) / f"{name}.db",
-            )  # fmt: skip
-            costs.append((dials.cost.pieces, dials.cost.rows, time.perf_counter() - start))
-            dialled.append(dials)
-    return [hold(engine, a, b) for a, b in zip(*dialled, strict=True)], costs
+        dials = poise.dial(
+            engine, prompts, "temperature", LOW, HIGH, params=SETTINGS, max_tokens=max_tokens,
+            study=Path(folder) / "dial.db",
+        )  # fmt: skip
+    return Drawn(tuple(dials), dials.cost.rows, time.perf_counter() - start)
 
 
 def model_for(name: str, folder: Path) -> Path:
@@ -170,26 +167,30 @@ def main() -> None:
     missing = real_servers.why_missing(given.server)
     if missing:
         parser.exit(2, f"{missing}\n")
-    engine = poise.load("smollm2", dtype="float32")
+    engine, prompts = poise.load("smollm2", dtype="float32"), PROMPTS[: given.prompts]
+    assert isinstance(engine, LogitsEngine)
     with tempfile.TemporaryDirectory() as folder:
         model = model_for(given.server, Path(folder))
         with real_servers.serving(given.server, model, Path(folder) / "server.log") as url:
             remote = make_remote_logits(url)
-            held, costs = compare(engine, remote, PROMPTS[: given.prompts], given.max_tokens)
+            there = dialled(remote, prompts, given.max_tokens)
             remote.close()
+    here = dialled(engine, prompts, given.max_tokens)
     print(
-        "| prompt | pieces in process | on the server | range with other texts | stretches | widest | largest margin |"
+        "| prompt | pieces, in process | on the server | range with other texts | stretches | widest | margin at most |"
     )
     print("|---|---|---|---|---|---|---|")
-    for prompt, h in zip(PROMPTS, held, strict=False):
+    borders = 0
+    for prompt, *pair in zip(prompts, here.dials, there.dials, strict=True):
+        h = hold(engine, *pair)
+        borders += sum(math.isinf(s.margin) for s in h.stretches)
         widest = max((s.high - s.low for s in h.stretches), default=0.0)
         margin = max((s.margin for s in h.stretches if math.isfinite(s.margin)), default=0.0)
         said = f"{h.share:.4%} | {len(h.stretches)} | {widest:.1e} | {margin:.1e}"
         print(f"| {prompt.shown} | {h.here} | {h.there} | {said} |")
-    for name, (pieces, rows, seconds) in zip(("in process", given.server), costs, strict=True):
-        print(f"\n{name}: {pieces:,} pieces, {rows:,} rows, {seconds:.0f} s, {rows / seconds:.0f} rows/s")
-    borders = sum(math.isinf(s.margin) for h in held for s in h.stretches)
     print(f"\nOf the stretches, {borders} come from the border of the kept set.")
+    for name, drawn in (("In process", here), (given.server, there)):
+        print(f"{name}: {drawn.rows:,} rows in {drawn.seconds:.0f} s, {drawn.rows / drawn.seconds:.0f} a second.")
 
 
 if __name__ == "__main__":

@@ -86,8 +86,9 @@ def rates_alike(there: RemoteLogitsEngine, here: LogitsEngine) -> None:
 
 
 def dials_alike(there: RemoteLogitsEngine, here: LogitsEngine) -> None:
-    held, _ = remote_dial.compare(here, there, [STORY, CHAT], 16)
-    for h in held:
+    drawn = [remote_dial.dialled(engine, [STORY, CHAT], 16).dials for engine in (here, there)]
+    for mine, others in zip(*drawn, strict=True):
+        h = remote_dial.hold(here, mine, others)
         assert h.here > 3
         assert h.share < SHARE
         assert all(s.margin < APART for s in h.stretches if math.isfinite(s.margin))
