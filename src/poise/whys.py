@@ -177,6 +177,15 @@ def why(
 
     Source: docs/method.md.
     """
+    _check_engine(engine)
+    options = asks.check_options(draw)
+    trials = asks.check_settings(engine, params or SamplingParams(), baselines=False)
+    asked = asks.ask_all(engine, asks.listed(prompts), options)
+    ours = cast(LogitsEngine, engine)
+    return [_explained(ours, text) for text in _drawn(ours, asks.requests_of(asked, trials, options))]
+
+
+def _check_engine(engine: Engine) -> None:
     if getattr(engine, "draws_by", "") != "poise":
         raise UsageError(
             "Only texts that poise draws can be explained", getattr(engine, "name", repr(engine)),
@@ -187,11 +196,6 @@ def why(
             "A text is explained from the logits of all tokens", f"{engine.name}, a server that returns a few",
             "Load the weights (hf:, gguf:)",
         )  # fmt: skip
-    options = asks.check_options(draw)
-    trials = asks.check_settings(engine, params or SamplingParams(), baselines=False)
-    asked = asks.ask_all(engine, asks.listed(prompts), options)
-    ours = cast(LogitsEngine, engine)
-    return [_explained(ours, text) for text in _drawn(ours, asks.requests_of(asked, trials, options))]
 
 
 def _drawn(engine: LogitsEngine, requests: list[Request]) -> Iterator[_Text]:
