@@ -173,6 +173,16 @@ def test_a_sweep_is_resumed(language: Language, tmp_path: Path) -> None:
     engine.close()
 
 
+def test_a_dial_is_resumed(engine: RemoteLogitsEngine, twin: Twin, tmp_path: Path) -> None:
+    asked = {"params": SamplingParams(top_k=20), "max_tokens": 16}
+    part = poise.dial(engine, PROMPT, "temperature", 0, 1.5, study=tmp_path / "d.db", max_rows=40, **asked)
+    whole = poise.dial(engine, PROMPT, "temperature", 0, 1.5, study=tmp_path / "d.db", **asked)
+    there = poise.dial(twin, PROMPT, "temperature", 0, 1.5, study=tmp_path / "t.db", **asked)
+    assert part.cost.rows == 40
+    assert 0 < whole.cost.rows < there.cost.rows
+    assert [p.text for p in whole.pieces] == [p.text for p in there.pieces]
+
+
 class _Failing(Wire):
     """Rejects everything once its answers are used up."""
 
