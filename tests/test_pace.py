@@ -66,7 +66,7 @@ def answered(pace: Pace, room: int, number: int) -> None:
     at = 0.0
     for _ in range(number):
         at += 1 / min(pace.level, room)
-        pace.answered(pace.lap, at, max(1.0, pace.level / room), 100)
+        pace.answered(pace.lap, True, at, max(1.0, pace.level / room), 100)
 
 
 def test_timeouts_lower_the_level() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 START, MOST = 4, 512
@@ -18,56 +18,68 @@ Phase = Literal["raising", "lowering", "settled"]
 
 
 @dataclass(slots=True)
+class Answers:
+    """Answers in sums: how many, tokens, seconds from sending, tokens², tokens · seconds."""
+
+    number: int = 0
+    tokens: float = 0.0
+    seconds: float = 0.0
+    squares: float = 0.0
+    products: float = 0.0
+
+    def add(self, seconds: float, tokens: float) -> None:
+        """Note an answer."""
+        self.number += 1
+        self.tokens, self.seconds = self.tokens + tokens, self.seconds + seconds
+        self.squares, self.products = self.squares + tokens * tokens, self.products + tokens * seconds
+
+    def took(self, tokens: float) -> float:
+        """Seconds for an answer of so many tokens, by least squares: longer texts by chance are no slower server."""
+        mean, spread = self.tokens / self.number, self.squares - self.tokens**2 / self.number
+        slope = (self.products - mean * self.seconds) / spread if spread > 1e-9 * self.squares else 0.0
+        took = self.seconds / self.number
+        return max(took + max(slope, 0.0) * (tokens - mean), took / 4, 1e-9)
+
+
+@dataclass(slots=True)
 class Lap:
-    """Answers to requests that were sent at one level: when they came, how long they took, how long they were.
+    """What came while one level was held.
 
     Args:
         level: requests under way at once.
-        number: answers.
         strains: requests refused for want of room, or not answered in time.
-        tokens, seconds, squares, products: sums over the answers: tokens, seconds, tokens², tokens · seconds.
+        sent: answers to requests that were sent since it began.
+        full: of these, answers to requests that were sent when the level was reached.
         first, last: when the first of them came, and the last answer of any lap since then.
         later: tokens of all answers of any lap after the first.
     """
 
     level: int
-    number: int = 0
     strains: int = 0
-    tokens: float = 0.0
-    seconds: float = 0.0
-    squares: float = 0.0
-    products: float = 0.0
+    sent: Answers = field(default_factory=Answers)
+    full: Answers = field(default_factory=Answers)
     first: float = 0.0
     last: float = 0.0
     later: float = 0.0
 
-    def add(self, at: float, seconds: float, tokens: float) -> None:
-        """Note an answer."""
-        if not self.number:
-            self.first = self.last = at
-        self.number += 1
-        self.tokens, self.seconds = self.tokens + tokens, self.seconds + seconds
-        self.squares, self.products = self.squares + tokens * tokens, self.products + tokens * seconds
-
     def pass_by(self, at: float, tokens: float) -> None:
         """Note any answer that comes while the lap lasts, also to what was sent before."""
-        if self.number:
+        if self.sent.number:
             self.last, self.later = at, self.later + max(tokens, 1.0)
+        else:
+            self.first = self.last = at
 
-    def throughput(self, tokens: float) -> float:
+    def throughput(self, tokens: float, answers: Answers | None = None) -> float:
         """Answers of so many tokens per second, by Little's law: level / seconds that one takes.
 
-        Seconds are linear in tokens, by least squares: a lap with longer texts by chance is not slower for that. It
-        does not mind that answers come in bursts, but is rough where they wait for each other.
+        It does not mind that answers come in bursts, but is rough where they wait for each other.
         """
-        mean, spread = self.tokens / self.number, self.squares - self.tokens**2 / self.number
-        slope = (self.products - mean * self.seconds) / spread if spread > 1e-9 * self.squares else 0.0
-        took = self.seconds / self.number
-        return self.level / max(took + max(slope, 0.0) * (tokens - mean), took / 4, 1e-9)
+        known = answers or (self.full if self.full.number >= _LEAST // 2 else self.sent)
+        return self.level / known.took(tokens)
 
     def flow(self) -> float:
         """Tokens per second as they came: sharp where answers wait for each other, rough where they come in bursts."""
-        least = self.seconds / self.level / 2  # as if twice as many were under way
+        least = self.sent.seconds / self.level / 2  # as if twice as many were under way
         return self.later / max(self.last - self.first, least, 1e-9)
 
 
@@ -85,7 +97,7 @@ class Pace:
     >>> pace, at = Pace(), 0.0
     >>> while not pace.settled:                     # room for 32: beyond, answers only take longer
     ...     at += 1 / min(pace.level, 32)
-    ...     pace.answered(pace.lap, at, max(1.0, pace.level / 32), 100)
+    ...     pace.answered(pace.lap, True, at, max(1.0, pace.level / 32), 100)
     >>> pace.level
     40
     """
@@ -109,16 +121,12 @@ class Pace:
         """Whether the level was found, or given."""
         return self._fixed or self._phase == "settled"
 
-    @property
-    def starting(self) -> bool:
-        """Whether nothing is known yet: then every answer counts, as all requests are sent at once."""
-        return self._phase == "raising" and self._best is None
-
-    def answered(self, lap: Lap | None, at: float, seconds: float, tokens: float) -> None:
+    def answered(self, lap: Lap, reached: bool, at: float, seconds: float, tokens: float) -> None:
         """Note an answer.
 
         Args:
-            lap: in which its request was sent; None where fewer were under way than may be.
+            lap: in which its request was sent.
+            reached: whether as many were under way then as may be.
             at: now, in seconds.
             seconds: from sending to the answer.
             tokens: new ones; the same number always where nobody counts them.
@@ -127,7 +135,9 @@ class Pace:
         self.lap.pass_by(at, tokens)
         if self._fixed or lap is not self.lap:
             return
-        lap.add(at, seconds, tokens)
+        lap.sent.add(seconds, tokens)
+        if reached:
+            lap.full.add(seconds, tokens)
         if self._over():
             self._judge()
 
@@ -136,7 +146,7 @@ class Pace:
         if self._fixed or lap is not self.lap:
             return
         lap.strains += 1
-        seen = lap.strains + lap.number
+        seen = lap.strains + lap.sent.number
         if lap.strains > 1 and seen >= min(lap.level, _LEAST) and lap.strains > STRAIN * seen:
             self._settle(max(1, int(lap.level * _SHRINK)))
 
@@ -144,32 +154,37 @@ class Pace:
         """Note that fewer requests are under way than might be, for want of any: such a lap says nothing."""
         self._begin(self.level)
 
-    def _gains(self) -> tuple[float, float]:
+    def _gains(self, answers: Answers) -> tuple[float, float]:
         """Throughput of this lap over that of the best one: by the time that answers took, by when they came."""
-        assert self._best is not None
+        if self._best is None or not answers.number:
+            return 0.0, 0.0
         tokens = self._tokens / self._answers
-        taken = self.lap.throughput(tokens) / self._best.throughput(tokens)
-        come = self.lap.flow() / max(self._best.flow(), 1e-9)
-        return taken, come
+        taken = self.lap.throughput(tokens, answers) / self._best.throughput(tokens)
+        return taken, self.lap.flow() / max(self._best.flow(), 1e-9)
+
+    def _plain(self) -> bool:
+        """Whether the first answers show that the level is worth it: too high a level costs least.
+
+        They count although they were sent before the level was reached: where they wait, they wait for half of it.
+        """
+        enough = self.lap.sent.number >= max(self.level // 2, _LEAST // 2)
+        return enough and self._phase == "raising" and min(self._gains(self.lap.sent)) >= _PLAIN
 
     def _over(self) -> bool:
         """Whether a lap has answers enough: few where the case is plain, many where it is not."""
-        number, level = self.lap.number, self.level
-        least = max(level, _LEAST)
-        if number >= 3 * least or number < max(level // 4, _LEAST // 2):
-            return number >= 3 * least
-        if self._phase == "settled" or self._best is None:
-            return number >= least or self._best is None
-        taken, come = self._gains()
-        if self._phase == "lowering":
-            return max(taken, come) < 1 / _PLAIN
-        if number >= least and max(taken, come) < 1:
+        if self._phase == "raising" and self._best is None:
+            return self.lap.sent.number >= self.level
+        number, least = self.lap.full.number, max(self.level, _LEAST)
+        if self._plain() or number >= 3 * least or (self._phase == "settled" and number >= least):
             return True
-        return min(taken, come) >= (_PLAIN if number < least else GAIN)
+        low, high = sorted(self._gains(self.lap.full))
+        if self._phase == "lowering":
+            return number >= _LEAST // 2 and high < 1 / _PLAIN
+        return self._phase == "raising" and number >= least and (low >= GAIN or high < 1)
 
     def _gained(self) -> bool:
-        taken, come = self._gains()
-        return min(taken, come) >= GAIN or taken > _PLAIN
+        taken, come = self._gains(self.lap.full)
+        return self._plain() or min(taken, come) >= GAIN or taken > _PLAIN
 
     def _judge(self) -> None:
         """A lap is over."""
@@ -182,7 +197,7 @@ class Pace:
             self._begin(2 * lap.level) if lap.level < self._most else self._settle(lap.level)
         elif self._phase == "raising":
             self._stop_raising(best)
-        elif max(self._gains()) < LOSS:
+        elif max(self._gains(lap.full)) < LOSS:
             self._settle(_above(2 * lap.level, 4 * lap.level))
         elif lap.level == 1:
             self._settle(2)

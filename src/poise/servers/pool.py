@@ -216,7 +216,7 @@ class _Batch(Generic[Key]):
     def _send(self, job: _Job[Key], now: float) -> None:
         gap = _DOUBTFUL if self._watch.doubtful else 0.0
         self._pool.note_sent(now, again=job.failed + job.refused > 0, gap=gap)
-        reached = self._pace.starting or len(self._under_way) + 1 >= self._pace.level
+        reached = len(self._under_way) + 1 >= self._pace.level
         task = self._loop.create_task(self._exchange(job, self._pace.lap, reached))
         self._under_way.add(task)
 
@@ -236,8 +236,8 @@ class _Batch(Generic[Key]):
         job, came = outcome.job, outcome.came
         if isinstance(came, Answer):
             self._watch.answered()
-            lap = outcome.lap if outcome.reached else None
-            self._pace.answered(lap, self._loop.time(), outcome.seconds, came.new_tokens or 0)
+            now = self._loop.time()
+            self._pace.answered(outcome.lap, outcome.reached, now, outcome.seconds, came.new_tokens or 0)
             return job.key, came
         if not isinstance(came, Fault):
             raise came
