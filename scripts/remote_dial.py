@@ -24,6 +24,7 @@ from poise.records import Message, Prompt, Request
 from poise.sessions import LogitsEngine
 
 LOW, HIGH = 0.0, 1.5
+NEARBY = 5e-4  # from a stretch: one pass gives a token's logits other last bits, and its border another place
 SETTINGS = SamplingParams(top_k=20, top_p=0.8)  # what Qwen recommends beside a temperature
 PROMPTS = (
     Prompt("Once upon a time, in a distant galaxy, there was a spaceship called Voyager."),
@@ -100,7 +101,7 @@ def _margin(
     """How far the first of two tokens is ahead of the second at one step in process, in the middle of a stretch."""
     at, ids = len(prefix), request.prompt_ids
     logits = engine.session(len(ids) + at + 1, 2).score(ids, [*prefix, pair[0]])
-    middle, wide = sum(span) / 2, 2 * (span[1] - span[0])
+    middle, wide = sum(span) / 2, max(NEARBY, 2 * (span[1] - span[0]))
     values = [max(span[0] - wide, 1e-6), middle, span[1] + wide]
     laws = [with_value(SETTINGS, "temperature", value) for value in values]
     said = History(request.prompt_ids, tuple(prefix))
