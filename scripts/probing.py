@@ -169,7 +169,9 @@ def _honest_lines(seen: Sequence[Seen]) -> Iterator[str]:
         if not mine:
             continue
         unclear = Counter(n for s in mine for n, h in s.honours.items() if h == "cannot tell")
-        shown = ", ".join(f"{n} {k / len(mine):.0%}" for n, k in unclear.most_common(4) if k / len(mine) >= 0.005) or "–"
+        shown = (
+            ", ".join(f"{n} {k / len(mine):.0%}" for n, k in unclear.most_common(4) if k / len(mine) >= 0.005) or "–"
+        )
         bad = sum(bool(false_alarms(s)) for s in mine)
         yield (
             f"| {style} | {len(mine)} | {bad} | {_spread([s.requests for s in mine])} | "

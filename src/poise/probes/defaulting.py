@@ -83,7 +83,7 @@ def departs(book: Book, expected: Params, known: Findings) -> bool:
     others = [laws(p, known.orders) for _, p in variants(expected)]
     if expected:
         others.append(laws({}, known.orders))
-    return log_mean([book.nats(other, mine) for other in others]) >= AGAINST
+    return log_mean([book.matched(other, mine) for other in others]) >= AGAINST
 
 
 def said(params: Params) -> str:

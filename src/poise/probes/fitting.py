@@ -77,7 +77,7 @@ def fit(book: Book, start: Mapping[str, float], orders: Orders) -> Params:
     best: Params = dict(start)
     for _ in range(_STEPS):
         now = laws(best, orders)
-        gains = [(book.nats(laws(params, orders), now), params) for _, params in variants(best)]
+        gains = [(book.matched(laws(params, orders), now), params) for _, params in variants(best)]
         gain, params = max(gains, key=lambda g: g[0])
         if gain < _GAIN:
             break

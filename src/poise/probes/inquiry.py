@@ -27,7 +27,7 @@ class Inquiry:
     def __init__(self, desk: Desk) -> None:
         self.desk, self.known = desk, Findings()
         self.listing = listing.Listing("unknown")
-        self.dialect, self.takes_ids = "server", desk.about.takes_ids
+        self.dialect, self.takes_ids, self.settled = "server", desk.about.takes_ids, False
         self._found: dict[str, Finding] = {}
         self._costs: dict[str, Cost] = {}
         self._silence: silent.Silence | None = None
@@ -36,7 +36,7 @@ class Inquiry:
     def stages(self) -> tuple[Stage, ...]:
         """What is done, in order, with the words for it."""
         return (
-            ("what switches everything off", self.desk.settle),
+            ("what switches everything off", self._settle),
             ("which log-probabilities come back", self._lists),
             ("whether luck repeats", self._luck),
             ("what is in force when everything is off", self._plain),
@@ -63,6 +63,10 @@ class Inquiry:
     @property
     def _lists_tell(self) -> bool:
         return self.listing.sort in ("raw", "processed")
+
+    async def _settle(self) -> None:
+        await self.desk.settle()
+        self.settled = True
 
     async def _lists(self) -> None:
         before, desk = self.desk.cost, self.desk

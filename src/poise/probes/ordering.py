@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from poise.probes.desk import Cost, Desk
+from poise.probes.desk import REFUSALS, Cost, Desk
 from poise.probes.draws import Draws, joined
 from poise.probes.fits import AGAINST, ALPHA, Book, expected
 from poise.probes.plan import FIRST, LAST, shape_of
@@ -16,6 +16,7 @@ from poise.probes.shapes import Shape, predict
 from poise.probes.shaping import TRUNCATIONS, Findings
 from poise.probes.trying import MOST_ROUNDS, PLACES, Question, draw
 from poise.probes.words import finding
+from poise.servers.calls import Fault
 from poise.servers.honours import Finding, Honour
 
 # Pairs of steps, as poise orders them; what the second pair of values is tried with.
@@ -120,7 +121,12 @@ async def _try_pair(desk: Desk, known: Findings, steps: tuple[str, str], design:
     for number in range(MOST_ROUNDS):
         if number >= ROUNDS and sum(p.places for p in parts) >= PLACES:
             break
-        parts.append(await draw(desk, ask))
+        try:
+            parts.append(await draw(desk, ask))
+        except Fault as fault:
+            if fault.kind not in REFUSALS:
+                raise
+            break  # this pair of values is not taken
         book = Book(joined(parts), desk.copies)
         places = int(book.draws.telling.sum())
         for first, a, b in ((True, kept, swapped), (False, swapped, kept)):

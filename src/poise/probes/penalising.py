@@ -33,6 +33,7 @@ async def own_words(desk: Desk) -> tuple[Prompts, Draws]:
         Spent: no more requests may be made.
     """
     found: list[tuple[str, Sequence[Likely]]] = []
+    ended: list[tuple[str, Sequence[Likely]]] = []  # after which the model has nothing more to say
     choices: list[Choice] = []
     while len(found) < WANTED and len(choices) < 2 * WANTED:
         calls = [desk.call(desk.opening(), desk.fields({}), OWN, logprobs=desk.likeliest) for _ in range(2)]
@@ -40,8 +41,8 @@ async def own_words(desk: Desk) -> tuple[Prompts, Draws]:
             choices.append(choice)
             tokens = [p.drawn for p in choice.positions if not is_special(p.drawn.token)]
             if len(tokens) >= _LEAST and said(choice).strip():
-                found.append((said(choice), tokens))
-    return tuple(found), desk.reader.read(choices)
+                (found if choice.finish == "length" else ended).append((said(choice), tokens))
+    return tuple(found if len(found) > 1 else found + ended), desk.reader.read(choices)
 
 
 async def try_penalty(desk: Desk, known: Findings, name: str) -> None:

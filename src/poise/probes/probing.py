@@ -8,7 +8,7 @@ from typing import Any
 
 from poise.errors import UsageError
 from poise.params import PARAMETERS
-from poise.probes.desk import Desk, Progress, Spent
+from poise.probes.desk import REFUSALS, Desk, Progress, Spent
 from poise.probes.inquiry import Inquiry
 from poise.probes.kept import keep
 from poise.probes.words import SPENT, finding
@@ -45,24 +45,30 @@ async def probe_wire(wire: Wire, *, seed: int = 0, budget: int = BUDGET, progres
     desk = Desk(wire, about, budget, seed, progress)
     inquiry = Inquiry(desk)
     stages: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = inquiry.stages()
-    try:
-        for what, stage in stages:
-            desk.say(what)
+    why = SPENT
+    for what, stage in stages:
+        desk.say(what)
+        try:
             await stage()
-    except Spent:
-        pass
+        except Spent:
+            why = SPENT
+            break
+        except Fault as fault:
+            if fault.kind not in REFUSALS or not inquiry.settled:
+                raise
+            why = f"the server refused a request: {fault.told}"
     return Probe(
         url=wire.url, model=about.model, kind=about.kind, version=about.version, identity=about.identity,
         dialect=inquiry.dialect, logprobs=inquiry.listing.sort, top_logprobs=inquiry.listing.most,
-        takes_ids=inquiry.takes_ids, findings=_complete(wire, inquiry.results()),
+        takes_ids=inquiry.takes_ids, findings=_complete(wire, inquiry.results(), why),
         requests=desk.requests, tokens=desk.tokens, seconds=time.perf_counter() - began, made_at=time.time(),
     )  # fmt: skip
 
 
-def _complete(wire: Wire, found: dict[str, Finding]) -> tuple[Finding, ...]:
-    """Every parameter and behaviour, in order; what was not reached cannot be told."""
+def _complete(wire: Wire, found: dict[str, Finding], why: str) -> tuple[Finding, ...]:
+    """Every parameter and behaviour, in order; what was not reached cannot be told, and why."""
     names = [*(n for n in PARAMETERS if n in wire.names), *BEHAVIOURS]
-    return tuple(found.get(n) or finding(n, "cannot tell", evidence=SPENT) for n in names)
+    return tuple(found.get(n) or finding(n, "cannot tell", evidence=why) for n in names)
 
 
 def probe(
