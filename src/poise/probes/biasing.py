@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from poise.probes.desk import REFUSALS, Desk
+from collections.abc import Sequence
+
+from poise.probes.desk import REFUSALS, Cost, Desk
 from poise.probes.draws import is_special
 from poise.probes.words import finding, refused
 from poise.servers.calls import Fault, Likely, Position
@@ -41,12 +43,17 @@ async def try_bias(desk: Desk) -> Finding:
         if fault.kind not in REFUSALS:
             raise
         return refused("logit_bias", fault, desk.cost.since(before))
-    cost = desk.cost.since(before)
-    hits = sum(_same(p.drawn, rare) for p in forced)
-    came = any(_same(p.drawn, top) for p in barred)
-    chance = min(t.logprob for t in (rare,))
+    return _judged(forced, barred, (rare, top), desk.cost.since(before))
+
+
+def _judged(
+    forced: Sequence[Position], barred: Sequence[Position], tokens: tuple[Likely, Likely], cost: Cost
+) -> Finding:
+    """What came where the one token was forced, and where the other was barred."""
+    rare, top = tokens
+    hits, came = sum(_same(p.drawn, rare) for p in forced), any(_same(p.drawn, top) for p in barred)
     evidence = (
-        f"bias 100 on a token of ln p {chance:.1f}: it came {hits} times in {len(forced)}; "
+        f"bias 100 on a token of ln p {rare.logprob:.1f}: it came {hits} times in {len(forced)}; "
         f"bias -100 on the likeliest: it {'came' if came else 'did not come'} at temperature 0"
     )
     if not forced or not barred:

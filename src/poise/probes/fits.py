@@ -1,4 +1,4 @@
-"""Which of several laws drew these tokens: ratios of likelihoods, and the errors they promise.
+"""Which of several laws drew these tokens, and how sure that is.
 
 If law B drew the tokens, the product over places of p_A / p_B has an expectation of at most 1 whenever one looks, so it
 exceeds 1/α with a probability of at most α (Ville 1939). That holds for bounds as well: any A that sums to at most 1,

@@ -1,4 +1,4 @@
-"""The stages of a probe: each builds on what the ones before it found."""
+"""The stages of a probe, each built on those before it."""
 
 from __future__ import annotations
 

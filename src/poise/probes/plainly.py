@@ -1,4 +1,4 @@
-"""What is in force when everything is switched off: it should be nothing."""
+"""What is in force when everything is switched off."""
 
 from __future__ import annotations
 

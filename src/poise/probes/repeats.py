@@ -1,4 +1,4 @@
-"""What comes again: greedy texts, texts of one seed, several texts of one request."""
+"""Texts that come again: greedy, of one seed, of one request."""
 
 from __future__ import annotations
 

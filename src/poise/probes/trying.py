@@ -1,4 +1,4 @@
-"""One value of one parameter, put to the test until it is clear."""
+"""One value of one parameter, tried until it is clear."""
 
 from __future__ import annotations
 
