@@ -131,8 +131,11 @@ async def try_n(desk: Desk) -> Finding:
     """
     before = desk.cost
     try:
-        call = desk.call(desk.opening(), desk.fields({}), TOKENS, n=_TEXTS, logprobs=desk.likeliest)
-        answer: Answer = await desk.ask(call)
+        for _ in range(_TRIES):
+            call = desk.call(desk.opening(), desk.fields({}), TOKENS, n=_TEXTS, logprobs=desk.likeliest)
+            answer: Answer = await desk.ask(call)
+            if len({said(c) for c in answer.choices}) > 1 or len(answer.choices) == 1 or luck(answer.choices[0]) < BETA:
+                break
     except Fault as fault:
         if fault.kind not in REFUSALS:
             raise

@@ -1,4 +1,4 @@
-"""The law on a list of likeliest tokens, with bounds for the rest.
+"""The law on a list of likeliest tokens; bounds for the rest.
 
 A server returns the N likeliest tokens and their log-probabilities. What the law does to those can be said exactly, and
 of everything else only this: it has the mass that is left, and none of it is likelier than the last one listed. So it
