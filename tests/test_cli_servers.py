@@ -18,7 +18,8 @@ from poise.fakeserver.server import FakeServer
 from poise.fakeserver.serving import served
 from poise.servers.honours import Probe
 
-PROMPTS = "".join(f"  - the {word} and the\n" for word in ("ship", "star", "sea", "fire", "king", "glass", "owl", "road"))
+WORDS = ("ship", "star", "sea", "fire", "king", "glass", "owl", "road")
+PROMPTS = "".join(f"  - the {word} and the\n" for word in WORDS)
 TALES = f"goal: {{raise: nll, baseline: engine-default}}\nprompts:\n{PROMPTS}"
 MORE = ("--draws", "2", "--max-tokens", "8", "--study", "s.db")
 

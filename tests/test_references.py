@@ -12,7 +12,7 @@ import pytest
 
 import poise
 from poise.engines.fake import FakeEngine
-from poise.errors import EngineError, MetricError, ModelError, StudyError, UsageError, UseCaseError
+from poise.errors import EngineError, MetricError, ModelError, StudyError, UseCaseError
 from poise.metrics import METRICS
 from poise.metrics.context import Context
 from poise.metrics.readings import read_values
