@@ -24,7 +24,7 @@ except (OSError, RuntimeError) as error:  # it is there and was built for anothe
         "llama-cpp-python must load its own library", str(error), "Build it here: pip install --force-reinstall it"
     ) from error
 
-READ = 512  # tokens of a prompt computed at once: other numbers would give other last bits
+READ = 512  # tokens computed at once, at most: a prompt read in other parts would have other last bits
 _ERROR, _KEPT = 4, 8  # its log level, and how many of its messages are remembered
 _GUESSED = 1024  # a flag beside the file type, set where a file does not state it
 _messages: deque[str] = deque(maxlen=_KEPT)
@@ -205,7 +205,7 @@ class Context:
     def __init__(self, model: Model, streams: int, capacity: int, threads: int) -> None:
         wanted = lib.llama_context_default_params()
         wanted.n_ctx, wanted.n_seq_max = streams * capacity, streams
-        wanted.n_batch, wanted.n_ubatch = max(capacity, streams, READ), READ
+        wanted.n_batch = wanted.n_ubatch = READ
         wanted.n_threads = wanted.n_threads_batch = threads
         # One cache for all would put a row's tokens where there is room: their order, and so the sums, would
         # depend on the neighbours.
@@ -225,12 +225,11 @@ class Context:
                 "Take fewer --max-tokens, shorter prompts, or a smaller model",
             )
         self._end = weakref.finalize(self, lib.llama_free, self._pointer)
-        size = max(capacity, streams)
-        self._tokens, self._positions, self._streams, self._ones = np.zeros((4, size), dtype=np.int32)
+        self._tokens, self._positions, self._streams, self._ones = np.zeros((4, READ), dtype=np.int32)
         self._ones[:] = 1
-        self._wanted = np.zeros(size, dtype=np.int8)
+        self._wanted = np.zeros(READ, dtype=np.int8)
         step = self._streams.itemsize
-        self._lists = np.arange(size, dtype=np.uintp) * np.uintp(step) + np.uintp(self._streams.ctypes.data)
+        self._lists = np.arange(READ, dtype=np.uintp) * np.uintp(step) + np.uintp(self._streams.ctypes.data)
 
     def copy(self, source: int, target: int) -> None:
         """Make one stream hold what another holds."""
@@ -245,7 +244,7 @@ class Context:
         """Compute tokens, each at its position of its stream.
 
         Args:
-            tokens: (n,) ids.
+            tokens: (n,) ids, at most `READ`.
             positions: (n,) from 0; those of one stream follow each other and what it holds.
             streams: (n,) where each goes.
             last: how many of them, from the end, give logits.
@@ -277,6 +276,8 @@ class Context:
                 f"code {code}: {_reason() or 'no reason given'}",
                 "Take fewer --max-tokens if memory is short",
             )
+        if not last:
+            return np.zeros((0, self._model.size), dtype=np.float32)
         found = np.ctypeslib.as_array(lib.llama_get_logits(self._pointer), shape=(last, self._model.size))
         return np.array(found)  # the library writes the next step's over it
 

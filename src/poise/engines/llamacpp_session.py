@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise.engines.hardware import free_memory
-from poise.engines.llamacpp_library import Context, Model, most_streams
+from poise.engines.llamacpp_library import READ, Context, Model, most_streams
 from poise.engines.llamacpp_streams import Streams, cost, runs
 from poise.engines.padding import Padding
 from poise.errors import EngineError
@@ -103,8 +103,13 @@ class LlamaCppSession:
         return self._shape(found)
 
     def _read(self, stream: int, ids: Sequence[int], last: int) -> Values:
-        found: Values = self._context.decode(ids, range(len(ids)), [stream] * len(ids), last)
-        return found
+        """Logits of a text's last positions, (last, V). It is read in parts, so that Ctrl-C need not wait for all."""
+        found: list[Values] = []
+        for start in range(0, len(ids), READ):
+            part = ids[start : start + READ]
+            wanted = max(0, start + len(part) - max(start, len(ids) - last))
+            found.append(self._context.decode(part, range(start, start + len(part)), [stream] * len(part), wanted))
+        return np.concatenate(found)
 
     def _scattered(self, parents: Sequence[int]) -> bool:
         """Whether the rows to come lie so far apart that moving them costs less than computing the gaps."""
