@@ -22,6 +22,7 @@ from poise.probes.limits import judge_stop, pieces
 from poise.probes.plan import FIRST, LAST, laws_of, rivals_of, shape_of
 from poise.probes.probing import BEHAVIOURS
 from poise.probes.shapes import predict
+from poise.probes.silent import permuted
 from poise.servers.calls import About, Answer, Call, Choice, Fault, FaultKind, Likely, Position
 from poise.servers.honours import Probe
 
@@ -267,6 +268,18 @@ def test_without_log_probabilities(lie: str) -> None:
     assert {f.honour for f in honest.findings if f.name in PARAMETERS} <= {"honoured", "cannot tell"}
     assert honest.of("temperature").honour == "honoured"  # type: ignore[union-attr]
     assert honest.of("top_k").honour == "honoured"  # type: ignore[union-attr]
+    told = look("vllm", ["logprobs=none", "temperature=floor:1"]).of("temperature")
+    assert told is not None
+    assert told.honour == "ignored"
+
+
+def test_alike_texts() -> None:
+    cold, hot = [f"the ship sailed {i}" for i in range(6)], [f"{i} words" for i in range(6)]
+    assert permuted([*cold, *hot]) == pytest.approx(1 / 924)
+    assert permuted([*hot, *cold]) == 1.0
+    rng = np.random.default_rng(0)
+    odds = [permuted(["".join(rng.choice(list("ab"), 5)) for _ in range(10)]) for _ in range(300)]
+    assert 0.02 < np.mean(np.array(odds) <= 0.1) <= 0.14
 
 
 def test_processed_lists_still_tell() -> None:

@@ -117,7 +117,7 @@ class Inquiry:
             return
         self.known.repeats = len(set(texts)) == 1
         told = summed("temperature", [outcome], desk.cost.since(before))
-        evidence = f"temperature {told.evidence}; {len(set(texts))} different texts of one request in {len(texts)}"
+        evidence = f"temperature {told.evidence}; one request made {len(texts)} times: {repeats.different(texts)}"
         if told.honour == "honoured" and not self.known.repeats:
             evidence += ", each of them the likeliest by its own log-probabilities"
         if told.honour == "cannot tell" and self.known.repeats:

@@ -69,12 +69,12 @@ def _scoped(known: Findings, name: str, value: float, base: dict[str, float]) ->
     """The same value on other tokens."""
     mine: Scope = "prompt and output" if name == "repetition_penalty" else "output"
     other: Scope = "output" if mine == "prompt and output" else "prompt and output"
-    habit = "it counts drawn tokens only" if other == "output" else "it also counts the prompt's tokens"
+    habit = "counts drawn tokens only" if other == "output" else "also counts the prompt's tokens"
     params = {**base, name: value}
     laws = laws_of(params, *known.orders, scopes={name: other})
-    yield Rival(f"one that counts otherwise: {habit}", laws, value=value, close=value > 0, habit=habit)
+    yield Rival(f"one that {habit}", laws, value=value, close=value > 0, habit=f"it {habit}")
     for window in _WINDOWS:
-        habit = f"it counts about the last {window} tokens only"
+        habit = f"counts about the last {window} tokens only"
         for scope in (mine, other):
             laws = laws_of(params, *known.orders, scopes={name: scope}, window=window)
-            yield Rival(f"one that counts otherwise: {habit}", laws, value=value, habit=habit)
+            yield Rival(f"one that {habit}", laws, value=value, habit=f"it {habit}")

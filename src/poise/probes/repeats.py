@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from poise.probes.desk import REFUSALS, Cost, Desk, said
 from poise.probes.fits import BETA
 from poise.probes.words import finding, refused
@@ -91,7 +93,8 @@ async def try_seed(desk: Desk) -> Finding:
 def _judge_seed(desk: Desk, same: list[Choice], other: Choice, cost: Cost) -> Finding:
     texts = [said(c) for c in same]
     repeated, moves = len(set(texts)) == 1, said(other) != texts[0]
-    seen = f"{len(set(texts))} different texts of one seed in {_TEXTS}, {'another' if moves else 'the same'} of another"
+    other_said = "another" if moves else "the same"
+    seen = f"{_TEXTS} requests with one seed: {different(texts)}; with another seed {other_said}"
     if not any(texts) and not said(other):
         return finding("seed", "cannot tell", cost, evidence="no text came back")
     if repeated and luck(same[0]) >= BETA:
@@ -141,7 +144,7 @@ async def try_n(desk: Desk) -> Finding:
             raise
         return refused("n", fault, desk.cost.since(before))
     cost, texts = desk.cost.since(before), [said(c) for c in answer.choices]
-    seen = f"{_TEXTS} texts asked for, {len(texts)} came, {len(set(texts))} of them different"
+    seen = f"{_TEXTS} texts asked for, {len(texts)} came: {different(texts)}"
     if len(texts) == 1:
         return finding("n", "ignored", cost, how="one text comes back", evidence=seen)
     if len(texts) != _TEXTS:
@@ -151,6 +154,16 @@ async def try_n(desk: Desk) -> Finding:
             return finding("n", "cannot tell", cost, evidence=f"{seen}; they may be alike by chance")
         return finding("n", "honoured otherwise", cost, how="the texts of one request are copies", evidence=seen)
     return finding("n", "honoured", cost, evidence=seen)
+
+
+def different(texts: Sequence[str]) -> str:
+    """How many different texts there are, in words.
+
+    >>> different(["a", "a"]), different(["a", "b"])
+    ('the same text', '2 different texts')
+    """
+    count = len(set(texts))
+    return "the same text" if count == 1 else f"{count} different texts"
 
 
 async def greedy_texts(desk: Desk) -> list[str]:

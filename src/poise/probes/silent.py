@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from poise.probes.desk import REFUSALS, Cost, Desk, said
+from poise.probes.fits import BETA
+from poise.probes.repeats import different
 from poise.probes.words import finding, refused
 from poise.servers.calls import Fault
 from poise.servers.honours import Finding
 
 TOKENS = 24
 TEXTS = 3
-HOT = 1.5
+COOL, HOT = 0.2, 1.5
+SHORT, GROUP, OPENINGS = 12, 8, 3  # tokens of a text, and texts, at either temperature; openings tried
 SONG = "la la la la la la la la la la la la la la la la"
 _LOOP = 48  # tokens of a text that should repeat itself
 _REPEATED = 8  # words of one kind in it
@@ -82,14 +88,55 @@ async def try_temperature(desk: Desk) -> tuple[Finding, Silence | None]:
         if fault.kind not in REFUSALS:
             raise
         return refused("temperature", fault, desk.cost.since(before)), None
-    found, cost = Silence(cold, plain), desk.cost.since(before)
-    seen = f"{len(set(cold.said))} different texts of {TEXTS} at temperature 0, {len(set(plain.said))} at 1"
+    found = Silence(cold, plain)
+    seen = f"{TEXTS} requests at temperature 0: {different(cold.said)}; at 1: {different(plain.said)}"
     if cold.empty or plain.alike:
-        return finding("temperature", "cannot tell", cost, evidence=f"{seen}: texts that say nothing"), found
-    if cold.alike or cold.common > 2 * plain.common + TOKENS:
-        seen += "; without log-probabilities its strength cannot be checked"
-        return finding("temperature", "honoured", cost, evidence=seen), found
-    return finding("temperature", "ignored", cost, how="temperature 0 does not repeat itself", evidence=seen), found
+        seen += ": that says nothing"
+        return finding("temperature", "cannot tell", desk.cost.since(before), evidence=seen), found
+    if not cold.alike and cold.common <= 2 * plain.common + TOKENS:
+        how = "temperature 0 does not repeat itself"
+        return finding("temperature", "ignored", desk.cost.since(before), how=how, evidence=seen), found
+    odds = await _warmth(desk, text)
+    for _ in range(OPENINGS - 1):
+        odds = odds if odds <= BETA / OPENINGS else min(odds, await _warmth(desk, desk.opening()))
+    cost = desk.cost.since(before)
+    seen += f"; texts at {COOL:g} are more alike than at {HOT:g} (p = {min(1.0, OPENINGS * odds):.2g})"
+    seen += "; without log-probabilities its strength cannot be checked"
+    if odds > BETA / OPENINGS:
+        return finding("temperature", "cannot tell", cost, evidence=seen), found
+    return finding("temperature", "honoured", cost, evidence=seen, power=1 - BETA), found
+
+
+async def _warmth(desk: Desk, text: str) -> float:
+    """How likely texts at two temperatures would be so much more alike at the lower one, if it changed nothing."""
+    groups = []
+    for value in (COOL, HOT):
+        call = desk.call(text, desk.fields({"temperature": value}), SHORT)
+        try:
+            groups += [said(a.choices[0]) for a in await desk.ask_all([call] * GROUP)]
+        except Fault as fault:
+            if fault.kind not in REFUSALS:
+                raise
+            return 1.0
+    return permuted(groups)
+
+
+def permuted(texts: Sequence[str]) -> float:
+    """One-sided exact permutation test: are the texts of the first half more alike than those of the second?
+
+    Args:
+        texts: an even number of them, at most 20.
+
+    Returns:
+        The share of all ways to halve them in which the first half is at least as much more alike.
+    """
+    count, half = len(texts), len(texts) // 2
+    alike = np.array([[Texts((a, b)).common for b in texts] for a in texts], dtype=np.float64)
+    np.fill_diagonal(alike, 0.0)
+    halves = np.array([[i in chosen for i in range(count)] for chosen in itertools.combinations(range(count), half)])
+    first, second = (np.einsum("ni,ij,nj->n", h, alike, h) for h in (halves.astype(float), (~halves).astype(float)))
+    gaps = first - second  # the first of all halvings is the one that was drawn
+    return float(np.mean(gaps >= gaps[0] - 1e-9))
 
 
 async def try_alone(desk: Desk, name: str, found: Silence) -> Finding:
@@ -104,7 +151,7 @@ async def try_alone(desk: Desk, name: str, found: Silence) -> Finding:
             raise
         return refused(name, fault, desk.cost.since(before))
     cost = desk.cost.since(before)
-    seen = f"{len(set(texts.said))} different texts of {TEXTS} at temperature {HOT:g} and {name} {value:g}"
+    seen = f"{TEXTS} requests at temperature {HOT:g} and {name} {value:g}: {different(texts.said)}"
     if texts.empty:
         return finding(name, "cannot tell", cost, evidence="no text came back")
     if texts.alike:
