@@ -125,11 +125,11 @@ def main() -> None:
         found = [p for k in keys if (p := parting(one, here[k], there[k])) is not None]
         places = f"{np.median([p.position for p in found]):.0f}" if found else "none"
         margins = [p.margin for p in found] or [0.0]
-        print(f"| {t:g} | {len(keys)} | {len(found) / len(keys):.0%} | {places} | {np.median(margins):.2f} "
-              f"| {max(margins):.2f} |")  # fmt: skip
+        print(f"| {t:g} | {len(keys)} | {len(found) / len(keys):.0%} | {places} | {np.median(margins):.2g} "
+              f"| {max(margins):.2g} |")  # fmt: skip
     distance, spread = apart(one, two, [here[p, 0.7, 0] for p in PROMPTS])
-    print(f"\nAfter the same tokens the two distributions lie {distance:.3f} apart (total variation, mean); the")
-    print(f"difference of two of the ten largest logits moves by {spread:.2f} (standard deviation).")
+    print(f"\nAfter the same tokens the two distributions lie {distance:.2g} apart (total variation, mean); the")
+    print(f"difference of two of the ten largest logits moves by {spread:.2g} (standard deviation).")
 
 
 if __name__ == "__main__":
