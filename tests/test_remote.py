@@ -267,23 +267,37 @@ def test_baselines(engines: Any) -> None:
     engine = engines(Wire())
     assert set(engine.baselines) == {"greedy"}
     [note] = engine.notes
-    assert note == "engine-default is left out: what an empty request gets there is not known; `poise probe` finds it."
-    known = probed(
-        Finding("temperature", "honoured", value=0.6), Finding("top_k", "honoured", value=20.0),
-        Finding("top_p", "honoured", value=1.0), Finding("min_p", "honoured"), Finding("defaults", "honoured"),
-        dialect="temperature-last",
-    )  # fmt: skip
-    engine.learn(known)
+    assert note.startswith("engine-default is left out: what an empty request gets there is not known; `poise probe`")
+    engine.learn(probed(Finding("defaults", "cannot tell"), dialect="transformers"))
+    assert dict(engine.baselines) == {"greedy": SamplingParams(temperature=0)}
+    engine.learn(probed(Finding("defaults", "honoured"), dialect="transformers"))
+    assert engine.baselines["engine-default"] == SamplingParams()
     assert engine.notes == ()
-    assert dict(engine.baselines) == {
-        "greedy": SamplingParams(temperature=0, dialect="temperature-last"),
-        "engine-default": SamplingParams(temperature=0.6, top_k=20, dialect="temperature-last"),
-    }
-    engine.learn(probed(*known.findings[:-1], Finding("defaults", "cannot tell")))
-    assert "engine-default" not in engine.baselines
-    engine.learn(probed(Finding("top_k", "ignored", value=20.0), Finding("defaults", "honoured")))
+
+
+def test_engine_default_is_what_is_published_where_a_probe_found_that_it_holds(engines: Any) -> None:
+    holds, usual = Finding("defaults", "honoured"), {"temperature": 0.8, "top_k": 40}
+    for style, default in (
+        ("llama.cpp", {**usual, "top_p": 0.95, "min_p": 0.05}),
+        ("llama-cpp-python", {**usual, "top_p": 0.95, "min_p": 0.05, "repetition_penalty": 1.1}),
+        ("ollama", {**usual, "top_p": 0.9}),
+    ):
+        engine = engines(Wire(style), probed(holds, dialect="temperature-last"))
+        assert engine.baselines["engine-default"] == SamplingParams(**default, dialect="temperature-last"), style
+    wire = Wire("ollama")
+    wire.said = {"defaults": {"temperature": 0.6, "top_p": 1.0}}  # a Modelfile's
+    engine = engines(wire, probed(holds))
+    assert engine.baselines["engine-default"] == SamplingParams(temperature=0.6, top_k=40, dialect="server")
+    engine.learn(probed(holds, Finding("top_k", "ignored")))
     assert engine.notes == ("engine-default is left out: top_k cannot be asked for there.",)
-    engine.learn(probed(Finding("top_p", "honoured", value=7.0), Finding("defaults", "honoured", evidence="seen")))
-    assert engine.notes == (
-        "engine-default is left out: poise has no setting for what an empty request gets there (seen).",
-    )
+
+
+def test_engine_default_that_is_known_roughly_is_told_and_not_drawn(engines: Any) -> None:
+    """Another setting under its name would be a baseline that nobody has."""
+    how = "an empty request is drawn with temperature 0.55"
+    rough = Finding("defaults", "honoured otherwise", how)
+    engine = engines(Wire(), probed(rough, Finding("temperature", "honoured", value=0.55)))
+    assert "engine-default" not in engine.baselines
+    assert engine.notes == (f"engine-default is left out: {how}, which is not known exactly.",)
+    engine.learn(probed(rough, Finding("temperature", "honoured", value=0.0)))
+    assert engine.baselines["engine-default"] == SamplingParams(temperature=0, dialect="server"), "greedy is exact"

@@ -15,7 +15,7 @@ from poise.engines.remote_drawing import Batch, Voice, changed_error
 from poise.engines.remote_options import ServerOptions
 from poise.engines.vendors import vendor
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError, UsageError
-from poise.params import PARAMETERS, SamplingParams, check_value
+from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address
 from poise.servers.calls import About, Fault, Kind, Wire
@@ -26,6 +26,7 @@ from poise.servers.ollama_wire import KEY_ENV as OLLAMA_KEY
 from poise.servers.ollama_wire import OllamaWire
 from poise.servers.openai_wire import OpenAIWire
 from poise.servers.pool import Pool
+from poise.servers.usual import published
 from poise.servers.words import Place, error_of
 from poise.sessions import Tally
 
@@ -279,16 +280,20 @@ class RemoteEngine:
         return {"vendor": told.params.model_copy(update={"dialect": self.dialect})}
 
     def _default(self) -> SamplingParams | str:
-        """What an empty request gets; else why that cannot be said."""
+        """What an empty request gets; else why that cannot be said.
+
+        A fit of the probe is known to some fineness only, and would be another setting: it is told, not drawn.
+        """
         told = None if self.probe is None else self.probe.of("defaults")
         if self.probe is None or told is None or told.honour not in ("honoured", "honoured otherwise"):
-            return "what an empty request gets there is not known; `poise probe` finds it"
-        values = {f.name: f.value for f in self.probe.findings if f.name in PARAMETERS and f.value is not None}
-        off = {n for n, v in values.items() if v == PARAMETERS[n].neutral or (n == "top_k" and v < 1)}
-        try:
-            on: dict[str, Any] = {n: check_value(n, v) for n, v in values.items() if n not in off}
-        except ParameterError:
-            return f"poise has no setting for what an empty request gets there ({told.evidence})"
+            return "what an empty request gets there is not known; `poise probe` finds it where it can be found"
+        temperature = self.probe.of("temperature")
+        if told.honour == "honoured":
+            on: dict[str, Any] = published(self.about)
+        elif temperature is not None and temperature.value == 0:
+            on = {"temperature": 0}
+        else:
+            return f"{told.how or told.evidence}, which is not known exactly"
         if fixed := [n for n in on if n not in self.supports]:
             return f"{', '.join(fixed)} cannot be asked for there"
         return SamplingParams.model_validate({**on, "dialect": self.dialect})

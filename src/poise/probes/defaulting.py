@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from poise.probes.desk import Desk
 from poise.probes.draws import Draws, joined
 from poise.probes.fits import AGAINST, ALPHA, BETA, Book, log_mean
-from poise.probes.fitting import Params, established, fit, laws, neutral, variants
+from poise.probes.fitting import Params, established, fit, laws, variants
 from poise.probes.plainly import drawn
 from poise.probes.shaping import Findings
 from poise.probes.words import finding
-from poise.servers.calls import Kind
 from poise.servers.honours import Finding
+from poise.servers.usual import published
 
-# What an empty request gets where the server publishes nothing else.
-USUAL: Mapping[Kind, Params] = {
-    "llama.cpp": {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05},
-    "llama-cpp-python": {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repetition_penalty": 1.1},
-    "ollama": {"temperature": 0.8, "top_k": 40, "top_p": 0.9},
-}
 PLACES, MORE = 240, 3  # drawn tokens of one look, and looks at most
 
 
@@ -45,7 +38,7 @@ async def try_defaults(desk: Desk, known: Findings) -> Defaults:
         Fault: the server is not there.
         Spent: no more requests may be made.
     """
-    before, expected = desk.cost, published(desk)
+    before, expected = desk.cost, published(desk.about)
     parts: list[Draws] = []
     found, values, holds = expected, dict[str, float](), True
     for _ in range(MORE):
@@ -69,12 +62,6 @@ async def try_defaults(desk: Desk, known: Findings) -> Defaults:
         "defaults", "honoured otherwise", cost, how=how, evidence=evidence, false_alarm=ALPHA, power=1 - BETA
     )
     return Defaults(told, values)
-
-
-def published(desk: Desk) -> Params:
-    """What an empty request should get: what the server says, else what its software is known for, else nothing."""
-    usual = {**USUAL.get(desk.about.kind, {}), **desk.about.defaults}
-    return {n: float(v) for n, v in usual.items() if v != neutral(n) and not (n == "top_k" and v <= 0)}
 
 
 def departs(book: Book, expected: Params, known: Findings) -> bool:
