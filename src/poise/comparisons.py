@@ -211,12 +211,13 @@ def compare(
         found += _compare(read_values(study, case, chosen, (first, second)), chosen, wanted, first, second)
     if not found:
         raise StudyError("Two trials are compared within a use case", "; ".join(notes), "`poise sweep` draws both")
-    notes = [*study.caveats(use_case), *notes, *(left_out(study, use_case) if metrics is None else [])]
-    return _of_server(found, notes) if study.fingerprint.served else Comparisons(found, notes)
+    return _noted(study, found, [*study.caveats(use_case), *notes, *([] if metrics else left_out(study, use_case))])
 
 
-def _of_server(found: Sequence[Comparison], notes: Sequence[str]) -> Comparisons:
+def _noted(study: Study, found: Sequence[Comparison], notes: Sequence[str]) -> Comparisons:
     """Where a server drew by itself, nothing can be said of shared noise."""
+    if not study.fingerprint.served:
+        return Comparisons(found, notes)
     said = "the server draws by itself: draws of two settings share no noise"
     return Comparisons([replace(c, variance_ratio=None) for c in found], [*notes, said])
 

@@ -67,8 +67,7 @@ def load(
     """Load a model, or make ready to ask a server, and be ready to draw.
 
     Args:
-        spec: ``smollm2``, ``hf:NAME_OR_DIR``, ``gguf:FILE``, ``http(s)://HOST[:PORT]/v1[#MODEL]``, ``ollama:NAME`` or
-            ``fake``; see `ENGINES`.
+        spec: ``smollm2``, ``hf:NAME_OR_DIR``, ``http(s)://HOST[:PORT]/v1[#MODEL]``, …; see `ENGINES`.
         dtype: ``auto`` (bfloat16 where the device computes in it natively, else float32),
             ``float32``, ``bfloat16`` or ``float16``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.

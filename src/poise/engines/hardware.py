@@ -1,4 +1,4 @@
-"""The processor and the memory of this machine, as far as it tells."""
+"""This machine: its processor and memory, as far as they tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the rows of a llama.cpp session lie, and which streams are computed together."""
+"""Where llama.cpp's rows lie, and which streams are computed together."""
 
 from __future__ import annotations
 

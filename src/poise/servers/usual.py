@@ -1,4 +1,4 @@
-"""What an empty request should get: as published, else as its software does."""
+"""What an empty request should get: published, or its software's."""
 
 from __future__ import annotations
 
