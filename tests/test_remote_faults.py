@@ -25,6 +25,7 @@ from poise.engines.remote_options import ServerOptions
 from poise.errors import ModelError, PoiseError, PromptError, ServerError
 from poise.fakeserver import FakeWire
 from poise.fakeserver.app import Troubles, make_app
+from poise.fakeserver.latency import Latency
 from poise.fakeserver.lies import read_lies
 from poise.fakeserver.server import FakeServer
 from poise.fakeserver.serving import served
@@ -158,6 +159,20 @@ def test_an_endless_answer_ends() -> None:
     assert came == []
     assert str(error).startswith("An answer is whole within the time given, but got http")
     assert "Give it more --timeout" in str(error)
+
+
+def test_an_interrupt_ends_the_sweep_at_once_and_keeps_what_came(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    with serving(latency=Latency(request=0.2)) as url:
+        sweep = start_sweep(url, path)
+        wait_for(path, 20, sweep)
+        sweep.send_signal(signal.SIGINT)
+        asked_at = time.monotonic()
+        _, told = sweep.communicate(timeout=60)
+        assert time.monotonic() - asked_at < 5
+    assert "KeyboardInterrupt" in told
+    assert sweep.returncode != 0
+    assert ASKED > held(path) >= 20
 
 
 # -- the soak

@@ -147,9 +147,10 @@ class Batch:
         if self._too_long and len(self._too_long) == len(self._failed):
             prompts = list(dict.fromkeys(r.prompt for r in self._too_long))
             shown = repr(prompts[0].shown if len(prompts[0].shown) <= _NOTED else prompts[0].shown[:_NOTED] + "…")
+            told = self._failed[-1].told.rstrip(".")
             more = f" and {len(prompts) - 1:,} more prompts" if len(prompts) > 1 else ""
             raise PromptError(
-                "Prompt and new tokens fit into the model's context", f"{shown}{more}: {self._failed[-1].told}",
+                "Prompt and new tokens fit into the model's context", f"{shown}{more}: {told}",
                 f"Shorten it, or take a lower max_tokens; all other texts are drawn, and {KEPT}",
             )  # fmt: skip
         last = next(f for f in reversed(self._failed) if f.kind != "context")
