@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from tests.twisted import probed, requests, until_it_fails
 
-from poise.engines.remote import RemoteEngine, make_server
+from poise.engines.remote import RemoteEngine, make_ollama, make_server
 from poise.engines.remote_calls import call_of
 from poise.engines.remote_options import ServerOptions
 from poise.errors import ModelError, PoiseError, PromptError, ServerError
@@ -140,6 +140,34 @@ def test_a_reasoning_model_draws_by_settings_of_its_own() -> None:
         came, error = until_it_fails(engine.generate(requests(engine, 1, chat, temperature=0.5)))
     assert came == []
     assert str(error).startswith("fake-64 rejects temperature: it draws by settings of its own (400: ")
+
+
+def test_a_reasoning_model_behind_a_gateway_is_asked_by_the_names_that_it_takes() -> None:
+    """It knows neither max_tokens nor top_k nor seeds, and says so one by one."""
+    chat = Prompt(messages=(Message("user", "the ship"),))
+    with serving(style="reasoning") as url, engine_at(url, concurrency=1) as engine:
+        assert engine.about.kind == "unknown"
+        texts = list(engine.generate(requests(engine, 4, chat, max_tokens=150)))
+    assert len(texts) == 4
+    assert all(len(c.text.split()) <= 150 for c in texts)
+
+
+def test_ollama_is_asked_by_its_own_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(name: str) -> RemoteEngine:
+        return make_ollama(name, dtype="auto", device="auto", trust_remote_code=False)
+
+    with serving(style="ollama") as url:
+        monkeypatch.setenv("OLLAMA_HOST", url.removesuffix("/v1"))
+        with closing(made("fake-64")) as engine:
+            assert (engine.name, engine.fingerprint.path) == ("ollama:fake-64", "server/ollama")
+            texts = list(engine.generate(requests(engine, 3, temperature=0.9, top_k=5)))
+            assert len({c.text for c in texts}) == 3
+        with pytest.raises(ModelError) as caught:
+            made("fake-65")
+    assert "Ollama has the model: fake-64" in str(caught.value)
+    assert "ollama pull fake-65" in str(caught.value)
+    with pytest.raises(ServerError, match="A server answers at its address"):
+        made("fake-64")
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -18,13 +18,15 @@ BESIDE: Mapping[str, Mapping[str, float]] = {
         "adaptive_target": -1,
     },
 }  # fmt: skip
+_LIMIT = "max_completion_tokens"
 
 
 class Neutral:
     """A wire on which a parameter that a call leaves out is off, whatever the server's own defaults are.
 
     A server that refuses a neutral value gets another one that means the same, and then none: it is never sent again.
-    A seed that is refused is never sent again either.
+    A seed that is refused is never sent again either; a limit of new tokens that is refused in chat goes by the name
+    that reasoning models know.
 
     Args:
         wire: to the server, after it was asked what it is.
@@ -40,7 +42,7 @@ class Neutral:
         self.names: Mapping[str, str] = {n: w for n, w in wire.names.items() if n not in unsent}
         self.most_logprobs = wire.most_logprobs
         self.refused: list[str] = []  # what is not sent any more, by its name on the wire
-        self._seeds = seeds
+        self._seeds, self._limit = seeds, ""
         self._off: dict[str, list[float]] = {n: [v] for n, v in BESIDE.get(about.kind, {}).items()}
         for ours, theirs in self.names.items():
             neutral = PARAMETERS[ours].neutral
@@ -62,6 +64,9 @@ class Neutral:
     def completed(self, call: Call) -> Call:
         """A call as it is sent."""
         off: dict[str, Any] = {name: values[0] for name, values in self._off.items()}
+        if self._limit and call.messages and call.max_tokens is not None:
+            off[self._limit] = call.max_tokens
+            call = call._replace(max_tokens=None)
         return call._replace(fields={**off, **call.fields}, seed=call.seed if self._seeds else None)
 
     def _gives_in(self, field: str, call: Call, sent: Call) -> bool:
@@ -71,7 +76,10 @@ class Neutral:
                 self.refused.append(field)
             self._seeds = False
             return True
-        if field in call.fields or field not in sent.fields:
+        if field == "max_tokens" and sent.messages and sent.max_tokens is not None:
+            self._limit = _LIMIT
+            return True
+        if field in call.fields or field not in sent.fields or field == self._limit:
             return False
         if self._off.get(field, [])[:1] == [sent.fields[field]]:  # else another call has given in already
             del self._off[field][0]
