@@ -86,11 +86,12 @@ ORDERS = {"temperature last": "temperature-last", "temperature first": "transfor
 
 
 class Job(NamedTuple):
-    """One server: its style, its lie (empty for none), its seed."""
+    """One server: its style, its lie (empty for none), its seed, the one finding wanted (empty for all)."""
 
     style: str
     lie: str
     seed: int
+    wanted: str = ""
 
 
 class Seen(NamedTuple):
@@ -106,7 +107,7 @@ class Seen(NamedTuple):
 def probed(job: Job) -> Seen:
     """Probe one fake server."""
     wire = FakeWire(job.style, [job.lie] if job.lie else [], seed=job.seed)
-    found: Probe = asyncio.run(probe_wire(wire))
+    found: Probe = asyncio.run(probe_wire(wire, names={job.wanted} if job.wanted else None))
     honours = {f.name: f.honour for f in found.findings}
     return Seen(job, honours, found.dialect, found.requests, found.tokens)
 
@@ -135,8 +136,8 @@ def honest_jobs(count: int, first: int = 0) -> Iterator[Job]:
 
 
 def lying_jobs(lie: Planted, count: int, first: int = 50_000) -> Iterator[Job]:
-    """Servers that tell one lie."""
-    return (Job(lie.style, lie.lie, first + i) for i in range(count))
+    """Servers that tell one lie, of which only what shows it is looked at."""
+    return (Job(lie.style, lie.lie, first + i, lie.shows_in) for i in range(count))
 
 
 def all_probed(jobs: Iterable[Job], workers: int) -> list[Seen]:

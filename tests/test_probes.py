@@ -189,6 +189,18 @@ def test_neutral_values_that_are_refused(named: bool) -> None:
     assert {f.honour for f in found.findings if f.name in PARAMETERS} == {"honoured"}
 
 
+def test_a_small_probe() -> None:
+    found = look(seed=2, names={"temperature", "top_p"})
+    assert [f.name for f in found.findings] == ["temperature", "top_p", "order"]
+    assert {f.honour for f in found.findings} == {"honoured"}
+    assert found.requests < 80
+    assert found.dialect == "transformers"
+    for name in (*PARAMETERS, *BEHAVIOURS):
+        if name != "typical_p":
+            assert [f.name for f in look(seed=2, names={name}).findings] == [name]
+            assert look(seed=2, names={name}).of(name).honour != "cannot tell"  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("budget", [20, 35, 60, 100])
 def test_a_small_budget_is_kept_and_said(budget: int) -> None:
     wire = Twisted(seed=1)

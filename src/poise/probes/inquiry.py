@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from poise.params import PARAMETERS
 from poise.probes import biasing, defaulting, limits, listing, ordering, penalising, plainly, repeats, shaping, silent
@@ -13,8 +14,16 @@ from poise.probes.words import finding, refused, summed
 from poise.servers.calls import Call, Fault
 from poise.servers.honours import Finding
 
-Stage = tuple[str, Callable[[], Awaitable[None]]]
+LAW = frozenset({"temperature", "greedy", "order", "defaults", *TRUNCATIONS, *PENALTIES})
 _NEEDS_LISTS = "without log-probabilities it cannot be told"
+
+
+class Stage(NamedTuple):
+    """A part of a probe: what is looked at, how, and the findings that come of it or build on it."""
+
+    what: str
+    work: Callable[[], Awaitable[None]]
+    serves: frozenset[str]
 
 
 class Inquiry:
@@ -22,10 +31,11 @@ class Inquiry:
 
     Args:
         desk: the server.
+        wanted: the findings that are looked for.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk, self.known = desk, Findings()
+    def __init__(self, desk: Desk, wanted: frozenset[str]) -> None:
+        self.desk, self.known, self.wanted = desk, Findings(), wanted
         self.listing = listing.Listing("unknown")
         self.dialect, self.takes_ids, self.settled = "server", desk.about.takes_ids, False
         self._found: dict[str, Finding] = {}
@@ -34,22 +44,31 @@ class Inquiry:
         self._values: dict[str, float] = {}
 
     def stages(self) -> tuple[Stage, ...]:
-        """What is done, in order, with the words for it."""
-        return (
-            ("what switches everything off", self._settle),
-            ("which log-probabilities come back", self._lists),
-            ("whether luck repeats", self._luck),
-            ("what is in force when everything is off", self._plain),
-            ("seeds", self._seeds),
-            ("temperature", self._temperature),
-            ("truncations", self._truncations),
-            ("order of the steps", self._order),
-            ("penalties", self._penalties),
-            ("where texts end", self._limits),
-            ("logit_bias", self._bias),
-            ("token ids", self._ids),
-            ("what an empty request gets", self._defaults),
+        """What is done, in order, as far as it serves what is wanted."""
+        everything = self.wanted
+        stages = (
+            Stage("what switches everything off", self._settle, everything),
+            Stage("which log-probabilities come back", self._lists, everything),
+            Stage("whether luck repeats", self._luck, everything),
+            Stage("what is in force when everything is off", self._plain, LAW),
+            Stage("seeds", self._seeds, frozenset({"seed", "stop"})),
+            Stage("several texts of one request", self._n, frozenset({"n"})),
+            Stage("temperature", self._temperature, LAW),
+            Stage("truncations", self._truncations, frozenset({*TRUNCATIONS, "order"})),
+            Stage("order of the steps", self._order, frozenset({"order"})),
+            Stage("penalties", self._penalties, frozenset(PENALTIES)),
+            Stage("where texts end", self._limits, frozenset({"max_tokens", "stop"})),
+            Stage("logit_bias", self._bias, frozenset({"logit_bias"})),
+            Stage("token ids", self._ids, everything),
+            Stage("what an empty request gets", self._defaults, frozenset({"defaults"})),
         )
+        return tuple(stage for stage in stages if stage.serves & self.wanted)
+
+    def _of(self, names: Sequence[str]) -> list[str]:
+        """Parameters that can be sent and are wanted; where the order alone is, all that truncate."""
+        known = shaping.names_of(self.desk, names)
+        wanted = [n for n in known if n in self.wanted]
+        return wanted or (known if names is TRUNCATIONS else [])
 
     def results(self) -> dict[str, Finding]:
         """Every finding so far."""
@@ -78,6 +97,8 @@ class Inquiry:
 
     async def _seeds(self) -> None:
         self._found["seed"] = await repeats.try_seed(self.desk)
+
+    async def _n(self) -> None:
         self._found["n"] = await repeats.try_n(self.desk)
 
     async def _luck(self) -> None:
@@ -139,7 +160,7 @@ class Inquiry:
         return finding("greedy", "honoured otherwise", cost, how=how, evidence=seen)
 
     async def _truncations(self) -> None:
-        for name in shaping.names_of(self.desk, TRUNCATIONS):
+        for name in self._of(TRUNCATIONS):
             before = self.desk.cost
             if self._lists_tell:
                 await shaping.try_truncation(self.desk, self.known, name)
@@ -162,7 +183,7 @@ class Inquiry:
         return finding(name, "cannot tell", self.desk.cost.since(before), evidence=_NEEDS_LISTS)
 
     async def _penalties(self) -> None:
-        for name in shaping.names_of(self.desk, PENALTIES):
+        for name in self._of(PENALTIES):
             before = self.desk.cost
             if self.listing.sort == "raw":
                 await penalising.try_penalty(self.desk, self.known, name)
@@ -181,7 +202,7 @@ class Inquiry:
 
     async def _limits(self) -> None:
         self._found["max_tokens"] = await limits.try_max_tokens(self.desk)
-        seeded = self._found["seed"].honour == "honoured"
+        seeded = "seed" in self._found and self._found["seed"].honour == "honoured"
         greedy = {"fields": self.desk.fields({"temperature": 0.0})} if self.known.repeats else None
         self._found["stop"] = await limits.try_stop(self.desk, {"seed": repeats.SEED} if seeded else greedy)
 

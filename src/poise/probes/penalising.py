@@ -48,12 +48,16 @@ async def own_words(desk: Desk) -> tuple[Prompts, Draws]:
 async def try_penalty(desk: Desk, known: Findings, name: str) -> None:
     """Values of a penalty: whether it acts, how strongly where that can be told, and on which tokens."""
     for value in VALUES[name]:
-        known.outcomes.append(await settle(desk, question(known, name, value)))
+        cold = name == "repetition_penalty" and known.holds("temperature", COLD)
+        outcome = await settle(desk, question(known, name, value, cold))
+        if cold and outcome.verdict == "unclear":
+            outcome = await settle(desk, question(known, name, value, False))
+        known.outcomes.append(outcome)
 
 
-def question(known: Findings, name: str, value: float) -> Question:
+def question(known: Findings, name: str, value: float, is_cold: bool) -> Question:
     """A penalty with what a server might make of it: other values, other scopes."""
-    cold = {"temperature": COLD} if name == "repetition_penalty" and known.holds("temperature", COLD) else {}
+    cold = {"temperature": COLD} if is_cold else {}
     base = {**known.base, **cold}
     ignored, *rivals = rivals_of(name, value, base, *known.orders)
     if name == "repetition_penalty":  # how strong it is depends on what no server tells

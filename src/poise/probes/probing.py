@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from poise.errors import UsageError
@@ -11,6 +11,7 @@ from poise.params import PARAMETERS
 from poise.probes.desk import REFUSALS, Desk, Progress, Spent
 from poise.probes.inquiry import Inquiry
 from poise.probes.kept import keep
+from poise.probes.shaping import TRUNCATIONS
 from poise.probes.words import SPENT, finding
 from poise.servers.calls import Fault, Wire
 from poise.servers.honours import Finding, Probe
@@ -23,7 +24,10 @@ LEAST = 20
 BEHAVIOURS = ("greedy", "order", "logit_bias", "stop", "max_tokens", "seed", "n", "logprobs", "defaults")
 
 
-async def probe_wire(wire: Wire, *, seed: int = 0, budget: int = BUDGET, progress: Progress | None = None) -> Probe:
+async def probe_wire(
+    wire: Wire, *, seed: int = 0, budget: int = BUDGET, progress: Progress | None = None,
+    names: Collection[str] | None = None,
+) -> Probe:  # fmt: skip
     """Find out what a server honours.
 
     Args:
@@ -31,9 +35,11 @@ async def probe_wire(wire: Wire, *, seed: int = 0, budget: int = BUDGET, progres
         seed: of the order in which openings are used.
         budget: requests at most, at least 20.
         progress: told the requests made, and what is looked at.
+        names: parameters and behaviours that are looked at; None for all. Where the temperature and a truncation are
+            among them, so is their order.
 
     Returns:
-        One finding per parameter that the wire can name, and per behaviour.
+        One finding per parameter that the wire can name, and per behaviour; of those wanted.
 
     Raises:
         Fault: the server is not there, or answers nothing.
@@ -43,13 +49,13 @@ async def probe_wire(wire: Wire, *, seed: int = 0, budget: int = BUDGET, progres
         raise UsageError(f"A probe needs at least {LEAST} requests", str(budget), f"The usual budget is {BUDGET}")
     began, about = time.perf_counter(), await wire.about()
     desk = Desk(wire, about, budget, seed, progress)
-    inquiry = Inquiry(desk)
-    stages: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = inquiry.stages()
+    wanted = _wanted(wire, names)
+    inquiry = Inquiry(desk, frozenset(wanted))
     why = SPENT
-    for what, stage in stages:
-        desk.say(what)
+    for stage in inquiry.stages():
+        desk.say(stage.what)
         try:
-            await stage()
+            await stage.work()
         except Spent:
             why = SPENT
             break
@@ -60,15 +66,23 @@ async def probe_wire(wire: Wire, *, seed: int = 0, budget: int = BUDGET, progres
     return Probe(
         url=wire.url, model=about.model, kind=about.kind, version=about.version, identity=about.identity,
         dialect=inquiry.dialect, logprobs=inquiry.listing.sort, top_logprobs=inquiry.listing.most,
-        takes_ids=inquiry.takes_ids, findings=_complete(wire, inquiry.results(), why),
+        takes_ids=inquiry.takes_ids, findings=_complete(wanted, inquiry.results(), why),
         requests=desk.requests, tokens=desk.tokens, seconds=time.perf_counter() - began, made_at=time.time(),
     )  # fmt: skip
 
 
-def _complete(wire: Wire, found: dict[str, Finding], why: str) -> tuple[Finding, ...]:
-    """Every parameter and behaviour, in order; what was not reached cannot be told, and why."""
-    names = [*(n for n in PARAMETERS if n in wire.names), *BEHAVIOURS]
-    return tuple(found.get(n) or finding(n, "cannot tell", evidence=why) for n in names)
+def _wanted(wire: Wire, names: Collection[str] | None) -> list[str]:
+    """What is looked at, in order."""
+    known = [*(n for n in PARAMETERS if n in wire.names), *BEHAVIOURS]
+    if names is None:
+        return known
+    parts = "temperature" in names and bool({*names} & {*TRUNCATIONS})
+    return [n for n in known if n in names or (parts and n == "order")]
+
+
+def _complete(wanted: Sequence[str], found: dict[str, Finding], why: str) -> tuple[Finding, ...]:
+    """What is wanted, in order; what was not reached cannot be told, and why."""
+    return tuple(found.get(n) or finding(n, "cannot tell", evidence=why) for n in wanted)
 
 
 def probe(

@@ -231,7 +231,8 @@ def _typical_p(state: _State, value: float) -> None:
         widest = np.take_along_axis(shift, np.take_along_axis(order, count[:, None], axis=1), axis=1)
         kept.append(shift <= widest)
         state.sure &= ~(np.abs(reached - value) < _NEAR).any(axis=1)
-        edge = np.abs(shift - widest)
+        with np.errstate(invalid="ignore"):
+            edge = np.nan_to_num(np.abs(shift - widest), nan=np.inf)
         state.sure &= ~((edge > 1e-12) & (edge < _NEAR)).any(axis=1)
         outside = np.log(total) - state.least - entropy  # how far the likeliest unlisted token is, at least
         state.sure &= (state.high == 0) | ((outside > widest[:, 0] + _NEAR) & np.isfinite(state.high))

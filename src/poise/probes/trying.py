@@ -17,6 +17,7 @@ TOKENS = 48  # of one text: with the opening, within the shortest window of pena
 TEXTS = 2  # of one round
 PLACES = 240  # drawn tokens after which no more rounds are added
 MOST_ROUNDS, FEW_ROUNDS = 10, 2  # where texts end early; where they share their luck, and more of them add little
+_PATIENCE = 4  # rounds of texts that end at once
 Verdict = Literal["as asked", "otherwise", "ignored", "rejected", "unclear"]
 
 
@@ -144,12 +145,18 @@ async def settle(desk: Desk, question: Question) -> Outcome:
             return Outcome(question, "rejected", told=fault.told)
         enough = number >= question.rounds and sum(p.places for p in parts) >= PLACES
         last = number == (FEW_ROUNDS if desk.copies else MOST_ROUNDS)
-        last = last or (enough and not any(r.close for r in question.rivals))
+        last = last or (enough and not any(r.close for r in question.rivals)) or _barren(parts)
         drawn = joined(parts)
         outcome = judge(question, Book(drawn, desk.copies), last)._replace(draws=drawn)
         if last or (outcome.verdict != "unclear" and outcome.settled):
             break
     return outcome
+
+
+def _barren(parts: Sequence[Draws]) -> bool:
+    """Whether texts end at once, so that more of them add nothing."""
+    places = sum(int(p.telling.sum()) for p in parts)
+    return len(parts) >= _PATIENCE and places < len(parts) * TEXTS and parts[0].seen is None
 
 
 def judge(question: Question, book: Book, last: bool = False) -> Outcome:
