@@ -80,7 +80,7 @@ def test_the_page_of_fields_defines_every_record_it_links_to() -> None:
 
 
 def test_every_document_is_tested() -> None:
-    assert set(DOCUMENTS) == {*JSON_COMMANDS, "demo", "judge"}  # these two where they are tested
+    assert set(DOCUMENTS) == {*JSON_COMMANDS, "demo", "judge", "probe"}  # these three where they are tested
 
 
 def test_a_missing_number_is_null(run: Run) -> None:

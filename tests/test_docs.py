@@ -63,7 +63,8 @@ def test_every_command_in_the_docs_runs(
             line = line.replace(" --dtype float32", "")  # the fake has none
             url = judge.url if line.startswith("poise judge") else f"{server}/v1"
             line = line.replace("http://localhost:8000/v1", url)
-            words = ["fake" if w in ("smollm2", "hf:gpt2") else w for w in shlex.split(line, comments=True)[1:]]
+            named = ("smollm2", "hf:gpt2", "llamacpp:smollm2")
+            words = ["fake" if w in named else w for w in shlex.split(line, comments=True)[1:]]
             if words[0] == "demo":
                 words += ["--model", "fake", "--no-open"]
             code = cli.run(words)

@@ -111,7 +111,8 @@ def test_a_name_like_nothing_is_answered_with_where_they_are_listed() -> None:
 
 
 def test_an_unknown_dialect() -> None:
-    with pytest.raises(ParameterError, match="A dialect is one of transformers, temperature-last, but got 'hf'"):
+    known = "transformers, temperature-last, server"
+    with pytest.raises(ParameterError, match=f"A dialect is one of {known}, but got 'hf'"):
         SamplingParams(dialect="hf")
     with pytest.raises(ParameterError, match="A dialect is one of"):
         grid(dialect="hf")

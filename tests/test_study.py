@@ -349,7 +349,7 @@ def test_what_a_sweep_cost_is_kept(study: Study) -> None:
     study.log_sweep(ledger.SweepSummary(drawn=4, reused=0, rows=10, tokens=24, seconds=2.0))
     study.log_sweep(ledger.SweepSummary(drawn=0, reused=4, rows=0, tokens=0, seconds=0.1))
     assert study.seen_rate == 12
-    assert study.last_sweep == (0, 4, 0, 0, 0.1)
+    assert study.last_sweep == ledger.SweepSummary(0, 4, 0, 0, 0.1)
     assert study.last_sweep.shared is None
     # 4 texts of 6 tokens need 20 rows alone: 10 of them were saved.
     assert ledger.SweepSummary(4, 0, 10, 24, 2.0).shared == 0.5

@@ -91,7 +91,8 @@ def _shares(values: Matrix, parts: Mapping[str, Matrix]) -> Matrix | None:
     mean = values.mean(axis=0)
     noise = np.cov(values, rowvar=False, ddof=1).reshape(settings, settings) / count
     centre = np.eye(settings) - 1 / settings
-    total = float(mean @ centre @ mean - np.trace(centre @ noise))
+    mean = mean - mean.mean()  # else equal means differ by what rounding leaves of their squares
+    total = float(mean @ mean - np.trace(centre @ noise))
     if total <= (_ROUNDING * np.abs(values).max()) ** 2:
         return None
     return np.array([(mean @ part @ mean - np.trace(part @ noise)) / total for part in parts.values()])

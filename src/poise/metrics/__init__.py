@@ -35,8 +35,8 @@ METRICS: Mapping[str, Metric] = {
     ),
     "loop_rate": CompletionMetric(
         name="loop_rate", unit="share", direction="lower", needs=("token ids",), high=1.0, binary=True,
-        meaning="The share of texts that end in a loop: the same run of tokens over and over, three times or more. "
-        "Lines that repeat but for a number that counts up are no loop to it.",
+        meaning="The share of texts that end in a loop: the same tokens over and over, three times or more; "
+        "a list whose numbers count up is none.",
         absent="the texts have no token ids",
         source="smallest period of the text's end (Knuth, Morris and Pratt 1977); at least 3 periods and 16 tokens",
         compute=repetition.loop_rate,
