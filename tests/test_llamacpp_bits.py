@@ -104,6 +104,7 @@ def test_llama_cpp_is_silent_unless_debugging(
 ) -> None:
     monkeypatch.delenv("POISE_DEBUG", raising=False)
     path = write("llama")
+    capfd.readouterr()  # what writing the file said
     drawn(loaded(path))
     out, err = capfd.readouterr()
     assert out == ""
