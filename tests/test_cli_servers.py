@@ -131,3 +131,16 @@ def test_ollama_by_its_own_protocol(run: Run, monkeypatch: pytest.MonkeyPatch, t
         missing = run("generate", "ollama:other", "hi")
         assert missing.code == 2
         assert "fake:8b" in missing.err
+
+
+def test_rounds_on_a_server_are_planned_once_it_was_looked_at(run: Run, tmp_path: Path) -> None:
+    words = [f"{a} and the {b}" for a in WORDS for b in WORDS[:3]]
+    prompts = "".join(f"  - the {w}\n" for w in words)
+    Path("tales.yaml").write_text(
+        f"goal: {{raise: nll, matters: 0.1, baseline: temperature=0.2}}\nprompts:\n{prompts}", encoding="utf-8"
+    )
+    with server() as url:
+        done = run("sweep", url, "-f", "tales.yaml", "--temperature", "0.2,1.5", "--until-decided", "--no-baselines",
+                   "--draws", "2", "--max-tokens", "8", "--study", "s.db")  # fmt: skip
+        assert done.code == 0, done.err
+        assert "tales: Use temperature=1.5: it was shown to raise nll" in done.out

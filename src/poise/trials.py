@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 
 from poise.errors import ParameterError, StudyError
-from poise.params import PARAMETERS, SamplingParams
+from poise.params import DEFAULT_DIALECT, PARAMETERS, SamplingParams
 from poise.records import Trial
 
 
@@ -16,7 +16,7 @@ def find_trial(trials: Sequence[Trial], asked: str | SamplingParams | Trial) -> 
     Args:
         trials: those there are.
         asked: settings as users write them, in any order (``top_p=0.9,temperature=0.3``), a name such as
-            ``greedy``, or the settings themselves.
+            ``greedy``, or the settings themselves. A dialect may be left out where it leaves no choice.
 
     Returns:
         The trial.
@@ -26,6 +26,8 @@ def find_trial(trials: Sequence[Trial], asked: str | SamplingParams | Trial) -> 
 
     >>> find_trial([Trial(SamplingParams(temperature=0.5))], "temperature=0.50").label
     'temperature=0.5'
+    >>> find_trial([Trial(SamplingParams(temperature=0.5, dialect="server"))], "temperature=0.5").label
+    'temperature=0.5,dialect=server'
     """
     params = asked.params if isinstance(asked, Trial) else asked if isinstance(asked, SamplingParams) else None
     if isinstance(asked, str):
@@ -35,9 +37,9 @@ def find_trial(trials: Sequence[Trial], asked: str | SamplingParams | Trial) -> 
         params = _read(asked)
     if params is not None:
         wanted = params.normalised()
-        for trial in trials:
-            if trial.params == wanted:
-                return trial
+        alike = [t for t in trials if _plain(t.params) == wanted]  # a server has a dialect of its own
+        for trial in [*(t for t in trials if t.params == wanted), *(alike if len(alike) == 1 else [])]:
+            return trial
     words = [w for t in trials for w in (t.label, *t.names)]
     shown = asked if isinstance(asked, str) else params.normalised().label if params is not None else repr(asked)
     near = difflib.get_close_matches(shown, words, n=1)
@@ -46,6 +48,11 @@ def find_trial(trials: Sequence[Trial], asked: str | SamplingParams | Trial) -> 
         repr(shown),
         f"Did you mean {near[0]}?" if near else "Write its settings, as in temperature=0.7,top_p=0.9",
     )
+
+
+def _plain(params: SamplingParams) -> SamplingParams:
+    """The same values in the dialect that goes without saying."""
+    return SamplingParams.model_validate({**params.model_dump(), "dialect": DEFAULT_DIALECT}).normalised()
 
 
 def _read(text: str) -> SamplingParams | None:

@@ -18,6 +18,7 @@ from poise.ledger import SweepSummary
 from poise.metrics.checked import refuse_strangers
 from poise.metrics.limits import check_limits
 from poise.params import SamplingParams
+from poise.probes.looking import look_first
 from poise.records import Trial
 from poise.references import score_references
 from poise.samples import hold_out
@@ -174,6 +175,8 @@ def sweep_until_decided(
     Raises:
         PoiseError: see `plan_rounds` and `sweep`.
     """
+    settings = asks.several(settings)
+    look_first(engine, settings)  # what a server honours decides the plan
     plan = plan_rounds(engine, use_case, settings, study=study, baselines=baselines, **draw)
     held = study if isinstance(study, Study) else Study.open(plan.study)
     try:
