@@ -147,7 +147,7 @@ def test_a_text_that_loops_is_flagged() -> None:
 @pytest.mark.slow
 @pytest.mark.model
 def test_the_embedded_model_loops_at_temperature_0() -> None:
-    engine = load("smollm2")
+    engine = load("smollm2", dtype="float32")  # in bfloat16 its text is another
     prompt = Prompt("Once upon a time, in a distant galaxy,")
     [text] = engine.generate([Request(prompt, engine.encode(prompt), SamplingParams(temperature=0), 0, 0, 400)])
     assert value("loop_rate", text) == 1
