@@ -51,6 +51,17 @@ async def probe_wire(
     desk = Desk(wire, about, budget, seed, progress)
     wanted = _wanted(wire, names)
     inquiry = Inquiry(desk, frozenset(wanted))
+    why = await _inquire(desk, inquiry)
+    return Probe(
+        url=wire.url, model=about.model, kind=about.kind, version=about.version, identity=about.identity,
+        dialect=inquiry.dialect, logprobs=inquiry.listing.sort, top_logprobs=inquiry.listing.most,
+        takes_ids=inquiry.takes_ids, findings=_complete(wanted, inquiry.results(), why),
+        requests=desk.requests, tokens=desk.tokens, seconds=time.perf_counter() - began, made_at=time.time(),
+    )  # fmt: skip
+
+
+async def _inquire(desk: Desk, inquiry: Inquiry) -> str:
+    """Go through the stages. Returns why what was not reached cannot be told."""
     why = SPENT
     for stage in inquiry.stages():
         desk.say(stage.what)
@@ -63,12 +74,7 @@ async def probe_wire(
             if fault.kind not in REFUSALS or not inquiry.settled:
                 raise
             why = f"the server refused a request: {fault.told}"
-    return Probe(
-        url=wire.url, model=about.model, kind=about.kind, version=about.version, identity=about.identity,
-        dialect=inquiry.dialect, logprobs=inquiry.listing.sort, top_logprobs=inquiry.listing.most,
-        takes_ids=inquiry.takes_ids, findings=_complete(wanted, inquiry.results(), why),
-        requests=desk.requests, tokens=desk.tokens, seconds=time.perf_counter() - began, made_at=time.time(),
-    )  # fmt: skip
+    return why
 
 
 def _wanted(wire: Wire, names: Collection[str] | None) -> list[str]:
