@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("llama_cpp", reason="the extra `llamacpp` is not installed (it compiles C++): make servers")
+pytest.importorskip("llama_cpp", reason="the extra `llamacpp` is not here: pip install -e '.[llamacpp]' compiles it")
 pytest.importorskip("gguf", reason="writes GGUF files with the extra `local`")
 
 import gguf
