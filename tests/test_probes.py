@@ -15,7 +15,7 @@ from poise.fakeserver import FakeWire
 from poise.params import PARAMETERS
 from poise.probes import BUDGET, probe, probe_wire
 from poise.probes.probing import BEHAVIOURS
-from poise.servers.calls import About, Answer, Call, Choice, Fault, FaultKind
+from poise.servers.calls import About, Answer, Call, Choice, Fault, FaultKind, Position
 from poise.servers.honours import Probe
 
 
@@ -232,6 +232,43 @@ def test_a_server_of_unknown_kind_in_chat() -> None:
             return (await super().about())._replace(kind="unknown", has_text=False, takes_ids=False)
 
     found = asyncio.run(probe_wire(Chat(seed=4)))
+    assert {f.honour for f in found.findings if f.name in PARAMETERS} <= {"honoured", "cannot tell"}
+
+
+class Relisted(FakeWire):
+    """A fake wire whose lists are written otherwise."""
+
+    def written(self, position: Position) -> Position:
+        raise NotImplementedError
+
+    async def ask(self, call: Call) -> Answer:
+        answer = await super().ask(call)
+        choices = (c._replace(positions=tuple(map(self.written, c.positions))) for c in answer.choices)
+        return answer._replace(choices=tuple(choices))
+
+
+def test_lists_without_ids_beside_drawn_tokens_with_them() -> None:
+    """As vLLM writes them in chat."""
+
+    class Mixed(Relisted):
+        def written(self, position: Position) -> Position:
+            return position._replace(likeliest=tuple(t._replace(id=None) for t in position.likeliest))
+
+    found = asyncio.run(probe_wire(Mixed(seed=1)))
+    assert {f.honour for f in found.findings if f.name in PARAMETERS} == {"honoured"}
+
+
+def test_lists_that_do_not_fit_the_drawn_tokens() -> None:
+    class Shifted(Relisted):
+        def written(self, position: Position) -> Position:
+            return position._replace(drawn=position.drawn._replace(logprob=position.drawn.logprob + 0.3))
+
+    found = asyncio.run(probe_wire(Shifted(seed=1)))
+    told = found.of("logprobs")
+    assert told is not None
+    assert told.honour == "honoured otherwise"
+    assert "do not fit" in told.how
+    assert found.logprobs == "unknown"
     assert {f.honour for f in found.findings if f.name in PARAMETERS} <= {"honoured", "cannot tell"}
 
 

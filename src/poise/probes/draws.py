@@ -19,6 +19,7 @@ Scope = Literal["output", "prompt and output"]
 Ids = NDArray[np.int64]
 
 _SPECIAL = re.compile(r"<[|/\w][^<>\s]*>|\[/?[A-Z]+\]")  # how servers write tokens that are no text
+MOST_LOST = 0.1  # share of drawn tokens that may not fit what is listed
 _NOTHING = 1e-5  # a mass below this is rounding
 _TOO_MUCH = 1.02  # log-probabilities whose mass exceeds this are none
 _CUT = -100.0  # nats: what servers write for a token that cannot come lies below
@@ -79,6 +80,11 @@ class Draws:
         """ln p of the last listed token, (P,)."""
         return np.asarray(np.where(np.isfinite(self.logprobs), self.logprobs, np.inf).min(axis=1))
 
+    @property
+    def lost(self) -> float:
+        """Share of places whose drawn token does not fit the list: above `MOST_LOST` nothing can rest on them."""
+        return float(np.mean(self.drawn < 0)) if self.places else 0.0
+
     @cached_property
     def telling(self) -> NDArray[np.bool_]:
         """Places whose drawn token says something, (P,)."""
@@ -129,11 +135,12 @@ class Reader:
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self._keys: dict[int | str, int] = {}
+        self._keys: dict[int | str | None, int] = {}
+        self._by_id = False  # some servers name the ids of drawn tokens, and not of those listed
 
     def key(self, token: Likely) -> int:
-        """The number that stands for a token: by its id where it has one, else by its text."""
-        return self._keys.setdefault(token.token if token.id is None else token.id, len(self._keys))
+        """The number that stands for a token: by its id where lists have ids, else by its text."""
+        return self._keys.setdefault(token.id if self._by_id else token.token, len(self._keys))
 
     def read(self, choices: Iterable[Choice], prompts: Sequence[Sequence[Likely]] = ()) -> Draws:
         """All places of some texts.
@@ -146,6 +153,9 @@ class Reader:
             The draws.
         """
         texts = [c.positions for c in choices]
+        if not self._keys:
+            everything = [t for positions in texts for p in positions for t in (p.drawn, *p.likeliest)]
+            self._by_id = bool(everything) and all(t.id is not None for t in everything)
         rows = [self._row(p) for positions in texts for p in positions]
         histories = []
         for i, positions in enumerate(texts):
@@ -181,9 +191,10 @@ class Reader:
         if not listed:
             return -1
         key = self.key(drawn)
-        if key in keys:
-            at = keys.index(key)
-            return at if abs(listed[at].logprob - drawn.logprob) < _OFF else -1
+        same = [i for i, k in enumerate(keys) if k == key]  # several where tokens are told apart by their text alone
+        if same:
+            off, at = min((abs(listed[i].logprob - drawn.logprob), i) for i in same)
+            return at if off < _OFF else -1
         return self.width if drawn.logprob < listed[-1].logprob + _OFF else -1
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from poise.params import PARAMETERS
 from poise.probes import biasing, defaulting, limits, listing, ordering, penalising, plainly, repeats, shaping, silent
 from poise.probes.desk import REFUSALS, Cost, Desk
+from poise.probes.draws import MOST_LOST
 from poise.probes.plan import PENALTIES, VALUES
 from poise.probes.shaping import TRUNCATIONS, Findings
 from poise.probes.words import finding, refused, summed
@@ -109,6 +110,18 @@ class Inquiry:
             await plainly.find_plain(self.desk, self.known)
         elif self.listing.sort == "processed":
             self.known.own, self.known.plain = await penalising.own_words(self.desk)
+
+        if self.known.plain is not None and self.known.plain.lost > MOST_LOST:
+            self._give_up_lists(f"{self.known.plain.lost:.0%} of drawn tokens do not fit what is listed")
+
+    def _give_up_lists(self, told: str) -> None:
+        """What is listed is not what tokens are drawn from: texts alone are left."""
+        before = self._found["logprobs"]
+        self.listing = self.listing._replace(sort="unknown", told=told)
+        cost = Cost(before.requests, before.tokens)
+        self._found["logprobs"] = listing.finding_of(self.listing, cost, self.desk.wire.most_logprobs)
+        self.desk.likeliest, self.desk.moved, self.known.base = None, frozenset(), {}
+        self.known.outcomes.clear()
 
     async def _temperature(self) -> None:
         desk, before = self.desk, self.desk.cost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from poise.probes.desk import Desk
-from poise.probes.draws import Draws, joined
+from poise.probes.draws import MOST_LOST, Draws, joined
 from poise.probes.fits import AGAINST, RIVALRY, Book, Rival, log_mean
 from poise.probes.fitting import Params, fit, laws, neutral, variants
 from poise.probes.penalising import OWN, own_words
@@ -29,7 +29,7 @@ async def find_plain(desk: Desk, known: Findings) -> None:
     known.own, first = await own_words(desk)
     book = Book(joined([first, await drawn(desk, known, PLACES - first.places // 2)]), desk.copies)
     known.plain = book.draws
-    if not departs(book):
+    if book.draws.lost > MOST_LOST or not departs(book):
         return
     found, sent = fit(book, {}, known.orders), desk.plain
     for less in ({}, *({n: v for n, v in sent.items() if n != name} for name in found if name in sent)):
