@@ -258,6 +258,26 @@ def test_lists_without_ids_beside_drawn_tokens_with_them() -> None:
     assert {f.honour for f in found.findings if f.name in PARAMETERS} == {"honoured"}
 
 
+def test_lists_whose_last_token_gives_way_to_the_drawn_one() -> None:
+    """As vLLM writes them in chat: without care, a law that cuts nothing looks like top-k."""
+
+    class Displaced(Relisted):
+        def written(self, position: Position) -> Position:
+            if position.drawn in position.likeliest:
+                return position
+            return position._replace(likeliest=(*position.likeliest[:-1], position.drawn))
+
+    for seed in range(3):
+        found = asyncio.run(probe_wire(Displaced(seed=seed)))
+        assert {f.honour for f in found.findings if f.name in PARAMETERS} == {"honoured"}
+
+
+def test_lists_of_one_token() -> None:
+    found = look("vllm", ["logprobs=at most:1"])
+    assert (found.logprobs, found.top_logprobs) == ("unknown", 1)
+    assert {f.honour for f in found.findings if f.name in PARAMETERS} <= {"honoured", "cannot tell"}
+
+
 def test_lists_that_do_not_fit_the_drawn_tokens() -> None:
     class Shifted(Relisted):
         def written(self, position: Position) -> Position:

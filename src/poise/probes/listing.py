@@ -65,8 +65,10 @@ async def look(desk: Desk) -> Listing:
         found = there if there.most else found
     if found.most == 0:
         return found
+    if found.most < 2:
+        return found._replace(sort="unknown", told="one token at a place tells nothing")
     desk.likeliest = min(found.most, USED)
-    desk.reader = Reader(desk.likeliest)
+    desk.reader = Reader(desk.likeliest - 1)  # in the last one's place vLLM's chat puts the drawn token
     return await _sorted(desk, found)
 
 

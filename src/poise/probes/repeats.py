@@ -144,7 +144,7 @@ async def try_n(desk: Desk) -> Finding:
             raise
         return refused("n", fault, desk.cost.since(before))
     cost, texts = desk.cost.since(before), [said(c) for c in answer.choices]
-    seen = f"{_TEXTS} texts asked for, {len(texts)} came: {different(texts)}"
+    seen = f"{_TEXTS} texts asked for, {len(texts)} came" + (f": {different(texts)}" if len(texts) > 1 else "")
     if len(texts) == 1:
         return finding("n", "ignored", cost, how="one text comes back", evidence=seen)
     if len(texts) != _TEXTS:
