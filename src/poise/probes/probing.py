@@ -93,11 +93,11 @@ def _complete(wanted: Sequence[str], found: dict[str, Finding], why: str) -> tup
 
 def probe(
     server: str | Wire, *, key_env: str | None = None, timeout: float = TIMEOUT, seed: int = 0, budget: int = BUDGET,
-    progress: Progress | None = None,
+    progress: Progress | None = None, names: Collection[str] | None = None,
 ) -> Probe:  # fmt: skip
     """Find out what a server really does with every parameter.
 
-    The probe of a server that is named is kept: whoever loads that server finds it.
+    The whole probe of a server that is named is kept: whoever loads that server finds it.
 
     Args:
         server: ``http(s)://HOST[:PORT]/v1[#MODEL]``, ``ollama:NAME``, or a wire.
@@ -106,6 +106,7 @@ def probe(
         seed: of the order in which prompts are used.
         budget: requests at most.
         progress: told the requests made, and what is looked at.
+        names: parameters and behaviours that are looked at; None for all.
 
     Returns:
         What the server honours, with evidence and error rates.
@@ -118,8 +119,8 @@ def probe(
     wire: Any = open_wire(server, key_env, timeout) if isinstance(server, str) else server
     loop = LoopThread(wire.close)
     try:
-        found = loop.run(probe_wire(wire, seed=seed, budget=budget, progress=progress))
-        if isinstance(server, str):
+        found = loop.run(probe_wire(wire, seed=seed, budget=budget, progress=progress, names=names))
+        if isinstance(server, str) and names is None:
             keep(found)
         return found
     except Fault as fault:
