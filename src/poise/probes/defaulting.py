@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
-from poise.probes.desk import Desk
+from poise.probes.desk import Desk, Spent
 from poise.probes.draws import Draws, joined
 from poise.probes.fits import AGAINST, ALPHA, BETA, Book, log_mean
 from poise.probes.fitting import Params, established, fit, laws, variants
 from poise.probes.plainly import drawn
+from poise.probes.plan import PENALTIES, laws_of, rivals_of
 from poise.probes.shaping import Findings
+from poise.probes.trying import Question, settle
 from poise.probes.words import finding
 from poise.servers.honours import Finding
 from poise.servers.usual import published
 
 PLACES, MORE = 240, 3  # drawn tokens of one look, and looks at most
+ROUNDS = 4  # of texts, for one parameter alone
 
 
 class Defaults(NamedTuple):
@@ -49,6 +53,8 @@ async def try_defaults(desk: Desk, known: Findings) -> Defaults:
         values = established(book, found, known.orders, expected if holds else {})
         if len(values) >= len(desk.wire.names):
             break
+    if holds:
+        values |= await _told_alone(desk, known, {n: v for n, v in expected.items() if n not in values})
     cost, places = desk.cost.since(before), sum(p.places for p in parts)
     shown, wanted = said(found), said(expected)
     if holds:
@@ -62,6 +68,26 @@ async def try_defaults(desk: Desk, known: Findings) -> Defaults:
         "defaults", "honoured otherwise", cost, how=how, evidence=evidence, false_alarm=ALPHA, power=1 - BETA
     )
     return Defaults(told, values)
+
+
+async def _told_alone(desk: Desk, known: Findings, expected: Params) -> Params:
+    """The values that hold where one parameter alone is not sent, as far as the budget goes."""
+    values: Params = {}
+    with suppress(Spent):
+        for name, value in expected.items():
+            if desk.can(name) and await _alone(desk, known, name, value):
+                values[name] = value
+    return values
+
+
+async def _alone(desk: Desk, known: Findings, name: str, value: float) -> bool:
+    """Whether a parameter that alone is not sent has the value that is expected: beside others it may hardly show."""
+    without = {n: v for n, v in known.base.items() if n != name}
+    honest = laws_of({**without, name: value}, *known.orders)
+    rivals = rivals_of(name, value, without, *known.orders)
+    own = known.own if name in PENALTIES else ()
+    ask = Question("", value, {}, honest, rivals, rounds=ROUNDS, prompts=own, leave_out=(name,))
+    return (await settle(desk, ask)).verdict == "as asked"
 
 
 def departs(book: Book, expected: Params, known: Findings) -> bool:
