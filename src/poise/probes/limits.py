@@ -11,7 +11,8 @@ from poise.servers.calls import Answer, Fault
 from poise.servers.honours import Finding, Honour
 
 LIMITS = (1, 7, 40)
-_TRIES = 3  # texts of which one should run into the limit
+_TRIES = 3  # texts of which one should be long enough to stop
+_RUNS = 16  # texts of which one should run into the limit: many end by themselves before
 _LONG = 24  # tokens of the text that is stopped
 _PIECE = 6  # characters of a stop string
 _LETTER = "e"  # in most languages written with it, no text of this length lacks it
@@ -30,21 +31,23 @@ async def try_max_tokens(desk: Desk) -> Finding:
         Fault: the server is not there.
         Spent: no more requests may be made.
     """
-    before, seen, wrong = desk.cost, [], []
+    before, seen, wrong, unseen = desk.cost, [], [], []
     try:
         for limit in LIMITS:
             count = await _counted(desk, limit)
-            if count is not None:
-                seen.append(f"{count} of {limit}")
-                wrong += [(count, limit)] if count != limit else []
+            if count is None:
+                unseen.append(f"no text ran into {limit}")
+                continue
+            seen.append(f"{count} of {limit}")
+            wrong += [(count, limit)] if count != limit else []
     except Fault as fault:
         if fault.kind not in REFUSALS:
             raise
         return refused("max_tokens", fault, desk.cost.since(before))
     cost = desk.cost.since(before)
-    evidence = f"tokens that came, of the limit: {', '.join(seen)}" if seen else "no text said how many tokens it has"
+    evidence = f"tokens that came, of the limit: {', '.join([*seen, *unseen])}"
     if not wrong:
-        return finding("max_tokens", "honoured" if seen else "cannot tell", cost, evidence=evidence)
+        return finding("max_tokens", "cannot tell" if unseen else "honoured", cost, evidence=evidence)
     ignored = len(wrong) > 1 and all(count > limit for count, limit in wrong)
     honour: Honour = "ignored" if ignored else "honoured otherwise"
     how = "; ".join(f"{count} tokens come where {limit} are asked for" for count, limit in wrong)
@@ -52,8 +55,8 @@ async def try_max_tokens(desk: Desk) -> Finding:
 
 
 async def _counted(desk: Desk, limit: int) -> int | None:
-    """How many tokens a text has that was cut; None where none was, or nobody counts."""
-    for _ in range(_TRIES):
+    """How many tokens a text has that was cut; None where none was, or the server does not count them."""
+    for _ in range(_RUNS):
         answer = await desk.ask(desk.call(desk.opening(), desk.fields({}), limit, logprobs=desk.likeliest))
         count = _tokens(answer)
         if count is None:
