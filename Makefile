@@ -62,6 +62,8 @@ check-slow: $(VENV)/.installed browser servers
 servers: $(VENV)/.installed
 	@for one in $(VLLM) $(LLAMASERVER) $(LLAMACPP); do \
 		$(MAKE) $$one/.installed || echo "$$one could not be set up: tests that need it will be skipped."; done
+	@CMAKE_BUILD_PARALLEL_LEVEL=2 $(BIN)/$(PIP) install -q -c constraints.txt -e ".[llamacpp]" || \
+		echo "llama-cpp-python could not be built: tests of llamacpp: will be skipped."
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench

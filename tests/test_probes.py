@@ -235,6 +235,23 @@ def test_a_server_of_unknown_kind_in_chat() -> None:
     assert {f.honour for f in found.findings if f.name in PARAMETERS} <= {"honoured", "cannot tell"}
 
 
+def test_a_chat_that_knows_its_limit_by_another_name() -> None:
+    """Reasoning models behind a gateway: the software is not known for it, the model is."""
+
+    class Reasoning(FakeWire):
+        async def about(self) -> About:
+            return (await super().about())._replace(has_text=False)
+
+        async def ask(self, call: Call) -> Answer:
+            if call.max_tokens is not None:
+                raise Fault("rejected", "Unsupported parameter: use max_completion_tokens", field="max_tokens")
+            fields = dict(call.fields)
+            return await super().ask(call._replace(max_tokens=fields.pop("max_completion_tokens"), fields=fields))
+
+    found = asyncio.run(probe_wire(Reasoning("vllm"), names={"temperature", "max_tokens"}))
+    assert {f.name: f.honour for f in found.findings} == {"temperature": "honoured", "max_tokens": "honoured"}
+
+
 class Relisted(FakeWire):
     """A fake wire whose lists are written otherwise."""
 

@@ -129,3 +129,10 @@ def test_a_probe_is_asked_by_name() -> None:
     assert top_k.value == 40.0
     assert made.of("min_p") is None
     assert made.honoured == {"temperature"}
+
+
+@pytest.mark.parametrize("spec", ["ftp://me:hunter2@host/v1", "http://me:hunter2@host:port/v1", "http://me:hunter2@/v1"])
+def test_a_password_is_not_repeated(spec: str) -> None:
+    with pytest.raises(ModelError) as raised:
+        checked_url(spec)
+    assert "hunter2" not in str(raised.value)

@@ -23,12 +23,15 @@ def expected_cost(engine: Engine, waiting: Sequence[Request]) -> list[str]:
     Returns:
         Notes. Tokens of prompts are an estimate of a quarter of their bytes, those of texts a ceiling.
     """
-    if engine.draws_by != "engine" or not waiting:
+    options: Any = getattr(engine, "options", None)
+    if options is None or not waiting:
         return []
+    if engine.draws_by == "poise":
+        steps = count(sum(r.max_tokens for r in waiting), "request")
+        return [f"poise draws on the server: at most {steps} of one token, fewer where texts begin alike"]
     read = sum(len(r.prompt_ids) for r in waiting) // _BYTES
     most = sum(r.max_tokens for r in waiting)
-    options: Any = getattr(engine, "options", None)
-    money = None if options is None else options.price(read, most)
+    money = options.price(read, most)
     said = "" if money is None else f"; about {money:,.2f} at most, by the prices given"
     notes = [
         f"the server is asked {count(len(waiting), 'time')}: about {count(read, 'token')} of prompts, at most "

@@ -317,8 +317,7 @@ def _prepare(
     twice = len(asked) - len(distinct)
     read = "1 prompt reads" if twice == 1 else f"{twice:,} prompts read"
     notes = [f"{read} like another one, left out."] if twice else []
-    if engine.fingerprint.provenance.get("replay") == "unverified":
-        notes.append("replay: unverified. On this device a text's last bits may depend on the batch it is drawn in.")
+    notes += filter(None, [engine.fingerprint.replay_note])
     least = max(a.limits.max_tokens for a in distinct) - 1
     if budget.max_rows is not None and budget.max_rows < least:
         raise UsageError(

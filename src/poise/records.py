@@ -151,6 +151,15 @@ class Fingerprint:
         """Whether a server drew by itself: its noise is not ours, so that draws of two settings share none."""
         return self.path.startswith("server/")
 
+    @property
+    def replay_note(self) -> str:
+        """What a text may depend on besides its request; empty where that was verified to be nothing."""
+        if self.provenance.get("replay") != "unverified":
+            return ""
+        if self.path.endswith("-logprobs"):
+            return "replay: unverified. A server's last bits may depend on what else it is asked at the time."
+        return "replay: unverified. On this device a text's last bits may depend on the batch it is drawn in."
+
     def deciding(self) -> dict[str, str]:
         """The fields that belong to a study's key."""
         kept = ("weights", "tokenizer", "template", "dtype", "path")

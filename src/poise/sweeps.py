@@ -348,8 +348,7 @@ def _prepare(
     if len(distinct) < len(everything):
         twice = len(everything) - len(distinct)
         notes.append(f"{twice:,} texts are asked for twice, by prompts that read alike; each is drawn once.")
-    if engine.fingerprint.provenance.get("replay") == "unverified":
-        notes.append("replay: unverified. On this device a text's last bits may depend on the batch it is drawn in.")
+    notes += filter(None, [engine.fingerprint.replay_note])
     cases = [item for item in given if isinstance(item, UseCase)]
     named = [item.name for item in cases]
     if len(set(named)) < len(named):

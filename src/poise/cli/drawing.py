@@ -22,7 +22,7 @@ from poise.cli.flags import (
     law_of,
     with_drawing_flags,
 )
-from poise.cli.loading import load
+from poise.cli.loading import load, look
 from poise.cli.progress import Meter
 from poise.cli.racing import sweep_in_rounds
 from poise.cli.schemas import Generated, PlanRecord, Swept, TrialRecord
@@ -89,7 +89,8 @@ def generate(model: Model, prompt: OnePrompt, asked: Drawing, explain: WhyFlag =
     for completion in completions:
         show_heading(f"{settings[0].label}, draw {completion.request.draw}")
         show(completion.text.strip("\n"))
-    show(f"\nNext: {command('sweep', subject, asked, ['--temperature', '0.3,0.5,0.9'])}")
+    law = ["--temperature", "0.3,0.5,0.9", *law_of(asked, leave_out="temperature")]
+    show(f"\nNext: {command('sweep', subject, asked, law)}")
 
 
 @with_drawing_flags
@@ -110,6 +111,7 @@ def sweep(
     settings = poise.grid(dialect=asked.dialect, **asked.values)
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
     engine = load(model, asked)
+    look(engine, settings, asked)
     count = sum(len(item.prompts) if isinstance(item, poise.UseCase) else 1 for item in prompts)
     options = options_of(asked, CASE_DRAWS if count >= 8 else SWEEP_DRAWS)
     again = [*(["--no-baselines"] if no_baselines else []), *draws_of(asked)]

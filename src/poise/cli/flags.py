@@ -197,9 +197,9 @@ def again(asked: Drawing) -> str:
     return "".join(f" {quoted(word)}" for word in words)
 
 
-def law_of(asked: Drawing) -> list[str]:
-    """The decoding parameters as they were typed."""
-    return [word for name, text in asked.written.items() for word in (flag(name), text)]
+def law_of(asked: Drawing, leave_out: str = "") -> list[str]:
+    """The decoding parameters as they were typed, but for one."""
+    return [word for name, text in asked.written.items() if name != leave_out for word in (flag(name), text)]
 
 
 def draws_of(asked: Drawing) -> list[str]:

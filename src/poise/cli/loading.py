@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import poise
 from poise.cli.flags import Drawing, flag
+from poise.cli.progress import ProbeMeter
 from poise.cli.terminal import tell
 from poise.errors import UsageError
+from poise.probes import BUDGET
+from poise.probes.looking import look_first
 
 if TYPE_CHECKING:
+    from poise.params import SamplingParams
     from poise.sessions import Engine
 
 _OF_SERVERS = ("draws_by", "concurrency", "rate", "timeout", "key_env", "anyway", "price_in", "price_out")
@@ -45,3 +50,16 @@ def load(model: str, asked: Drawing, *, dials: bool = False) -> Engine:
         raise UsageError("--trust-remote-code is for models that poise loads", f"it for {model}", "Leave it out")
     draws_by = given.pop("draws_by", "poise" if dials else None)
     return poise.load(model, thinking=thinking, draws_by=draws_by, server=poise.ServerOptions(**given), **options)
+
+
+def look(engine: Engine, settings: Sequence[SamplingParams], asked: Drawing) -> None:
+    """Probe a server that nobody probed, with progress, before its first sweep; a dry run asks it nothing.
+
+    Args:
+        engine: any.
+        settings: that will be drawn.
+        asked: the flags.
+    """
+    if not asked.dry_run and getattr(engine, "learn", None) is not None:
+        with ProbeMeter(BUDGET) as meter:
+            look_first(engine, settings, meter)

@@ -11,7 +11,7 @@ import poise
 from poise.cli.evidence import JsonFlag
 from poise.cli.flags import any_number, whole_number
 from poise.cli.probe_records import FindingRecord, ProbeRecord
-from poise.cli.progress import Line
+from poise.cli.progress import ProbeMeter
 from poise.cli.terminal import counted, quoted, show, show_json
 from poise.probes import BUDGET
 from poise.servers.honours import Finding, Probe
@@ -36,26 +36,6 @@ TimeoutFlag = Annotated[
         "--timeout", parser=any_number("--timeout", "120"), metavar="SECONDS", help="How long an answer may take."
     ),
 ]
-
-
-class ProbeMeter(Line):
-    """Progress of a probe: requests so far, and what is being looked at."""
-
-    def __init__(self, budget: int) -> None:
-        self._requests, self._budget, self._step = 0, budget, ""
-        super().__init__("probing")
-
-    def __call__(self, requests: int, step: str) -> None:
-        """Note how many requests were made, and what is looked at now."""
-        self._requests, self._step = requests, step
-
-    def done_share(self) -> float:
-        """See `Line`."""
-        return min(1.0, self._requests / self._budget)
-
-    def said(self) -> str:
-        """Requests of at most how many, and the step."""
-        return f"{self._requests:,} of at most {counted(self._budget, 'request')}  {self._step}"
 
 
 def probe(

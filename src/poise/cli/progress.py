@@ -133,6 +133,26 @@ class ShareMeter(Line):
         return f"{counted(self._rows, 'row')}{self.rate(self._rows, 'rows')}"
 
 
+class ProbeMeter(Line):
+    """Progress of a probe: requests so far, and what is being looked at."""
+
+    def __init__(self, budget: int) -> None:
+        self._requests, self._budget, self._step = 0, budget, ""
+        super().__init__("probing")
+
+    def __call__(self, requests: int, step: str) -> None:
+        """Note how many requests were made, and what is looked at now."""
+        self._requests, self._step = requests, step
+
+    def done_share(self) -> float:
+        """See `Line`."""
+        return min(1.0, self._requests / self._budget)
+
+    def said(self) -> str:
+        """Requests of at most how many, and the step."""
+        return f"{self._requests:,} of at most {counted(self._budget, 'request')}  {self._step}"
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -37,6 +37,7 @@ class Asker:
     def __init__(self, wire: Wire, options: ServerOptions, place: Place) -> None:
         self.wire, self._place, self._loop = wire, place, LoopThread(wire.close)
         self._finalizer = weakref.finalize(self, self._loop.stop)
+        self.read = 0  # tokens of prompts sent; the server's prefix cache spares it most of the work, not of the price
         self._names: tuple[str, str] | None = None  # the model and the system, as first answered
         try:
             self.about: About = self._run(wire.about())
@@ -61,6 +62,7 @@ class Asker:
             PoiseError: what is wrong, in the user's words.
         """
         found = self._run(_all(self.pool, calls))
+        self.read += sum(len(call.ids or ()) for call in calls)
         for answer in found:
             self._watch(answer)
         self._place = self._place._replace(started=True)

@@ -195,7 +195,13 @@ class RemoteLogitsEngine:
         for params in {request.params for request in asked}:
             self.check_law(params)
         if asked:
-            yield from sampler.generate(self, asked, tally)
+            told = Tally() if tally is None else tally
+            pool, read = self._asker.pool, self._asker.read
+            sent, again = pool.sent - told.requests, pool.again - told.retries
+            for completion in sampler.generate(self, asked, told):
+                told.requests, told.retries = pool.sent - sent, pool.again - again
+                yield completion
+            told.prompt_tokens = self._asker.read - read
             self._check_unchanged()
 
     def score(self, prompt: Prompt, text: str) -> tuple[Ids, NDArray[np.float64]]:

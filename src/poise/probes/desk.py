@@ -12,7 +12,7 @@ from poise.probes.draws import Reader
 from poise.probes.prompts import CHAT, OPENINGS
 from poise.records import Message
 from poise.servers.calls import About, Answer, Call, Choice, Fault, FaultKind, Wire
-from poise.servers.neutral import ANY_TOP_K, BESIDE, NO_TOP_K
+from poise.servers.neutral import ANY_TOP_K, BESIDE, NO_TOP_K, refuses_limit, renamed_limit
 
 AT_ONCE = 4  # requests under way
 TRIES = 4  # of one request that fails in passing
@@ -64,6 +64,7 @@ class Desk:
         self.moved: frozenset[str] = frozenset()  # parameters that change what is listed
         self.lists: dict[str, Choice] = {}  # what is listed after some texts with everything off
         self._progress, self._asked = progress, 0
+        self._renames = False  # whether the limit of new tokens goes by another name in chats
         self._openings = random.Random(seed).sample(OPENINGS, len(OPENINGS))  # noqa: S311  no secret
 
     @property
@@ -128,8 +129,11 @@ class Desk:
                 raise Spent
             self.requests += 1
             try:
-                answer = await self.wire.ask(call)
+                answer = await self.wire.ask(renamed_limit(call) if self._renames else call)
             except Fault as fault:
+                if tried < TRIES and not self._renames and refuses_limit(fault.field, call):
+                    self._renames = True
+                    continue
                 if not fault.passing or tried == TRIES:
                     raise
                 await asyncio.sleep(min(max(fault.wait or 0.0, _PAUSE * 2.0 ** (tried - 1)), _LONGEST))

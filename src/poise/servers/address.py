@@ -87,12 +87,17 @@ def checked_url(spec: str) -> tuple[str, str]:
         parts = urlsplit(spec.strip())
         _ = parts.port
     except ValueError as error:
-        raise ModelError(rule, f"{spec!r}: {error}", step) from None
+        raise ModelError(rule, _shown(spec, f": {error}"), step) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ModelError(rule, repr(spec), step)
+        raise ModelError(rule, _shown(spec), step)
     if parts.username is not None or parts.password is not None or parts.query:
         raise ModelError(rule, "a user, a password or a query in it", "Keys come from the environment: --key-env NAME")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), parts.fragment.strip()
+
+
+def _shown(spec: str, why: str = "") -> str:
+    """What was written, unless a password may stand in it."""
+    return "something with @ in it, which may be a password" if "@" in spec else repr(spec) + why
 
 
 def on_this_machine(host: str) -> bool:

@@ -64,9 +64,7 @@ class Neutral:
     def completed(self, call: Call) -> Call:
         """A call as it is sent."""
         off: dict[str, Any] = {name: values[0] for name, values in self._off.items()}
-        if self._limit and call.messages and call.max_tokens is not None:
-            off[self._limit] = call.max_tokens
-            call = call._replace(max_tokens=None)
+        call = renamed_limit(call) if self._limit else call
         return call._replace(fields={**off, **call.fields}, seed=call.seed if self._seeds else None)
 
     def _gives_in(self, field: str, call: Call, sent: Call) -> bool:
@@ -76,7 +74,7 @@ class Neutral:
                 self.refused.append(field)
             self._seeds = False
             return True
-        if field == "max_tokens" and sent.messages and sent.max_tokens is not None:
+        if refuses_limit(field, sent):
             self._limit = _LIMIT
             return True
         if field in call.fields or field not in sent.fields or field == self._limit:
@@ -103,3 +101,15 @@ class Neutral:
     async def close(self) -> None:
         """Hang up."""
         await self.wire.close()
+
+
+def refuses_limit(field: str, sent: Call) -> bool:
+    """Whether a chat was refused for the name of its limit of new tokens, as reasoning models do."""
+    return field == "max_tokens" and bool(sent.messages) and sent.max_tokens is not None
+
+
+def renamed_limit(call: Call) -> Call:
+    """A chat with its limit of new tokens under the name that reasoning models know."""
+    if not call.messages or call.max_tokens is None:
+        return call
+    return call._replace(max_tokens=None, fields={_LIMIT: call.max_tokens, **call.fields})
