@@ -65,8 +65,8 @@ def _parameter_rows(name: str, p: Parameter) -> Iterator[tuple[str, str]]:
     yield "helps", p.helps
     yield "harms", p.harms
     yield "source", p.source
-    if p.extension_in:
-        yield "extension", f"not in the engine of {', '.join(sorted(p.extension_in))}: added by poise"
+    if added := [d.name for d in DIALECTS.values() if name in d.extensions]:
+        yield "extension", f"not in the engine of {', '.join(added)}: added by poise"
 
 
 def metrics() -> str:

@@ -9,20 +9,42 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.params import DIALECTS, Number, SamplingParams
+from poise.params import Number, SamplingParams
 
 Row = NDArray[np.float64]  # (V,), -inf where a token is cut
 ROUNDING = 1e-12  # a mass this close below p has reached it: 0.5 + 0.3 reaches 0.8 whatever exp and ln rounded
 
 
 class History(NamedTuple):
-    """What a law may remember: token ids of the prompt, and of the output so far."""
+    """What a law may remember.
+
+    Args:
+        prompt: token ids.
+        output: token ids so far.
+        breakers: sequences of token ids that end a repeated sequence for DRY.
+    """
 
     prompt: Sequence[int] = ()
     output: Sequence[int] = ()
+    breakers: frozenset[tuple[int, ...]] = frozenset()
 
 
 NOTHING_SAID = History()
+
+
+class State(NamedTuple):
+    """What a step depends on besides the texts so far.
+
+    Args:
+        struck: whether the coin that XTC throws at each step fell on its side.
+        mu: mirostat's cut in bits; None at the start of a text, where it is 2 tau.
+    """
+
+    struck: bool = True
+    mu: float | None = None
+
+
+FRESH = State()
 
 
 class Reshaped(NamedTuple):
@@ -173,5 +195,3 @@ def _only(logits: Row, kept: NDArray[np.intp]) -> Row:
     out[kept] = logits[kept]
     return out
 
-
-assert all(set(d.order) <= {*RESHAPINGS, *PENALTIES} for d in DIALECTS.values())

@@ -6,179 +6,27 @@ import difflib
 import itertools
 import math
 import reprlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from poise.dialects import DEFAULT_DIALECT, DIALECTS, Dialect
 from poise.errors import ParameterError
+from poise.param_lists import LISTS, check_list, listed
+from poise.parameters import PARAMETERS, Number, Parameter
 
-Number = float | int
-Stage = Literal["penalty", "temperature", "truncation"]
+__all__ = ["DEFAULT_DIALECT", "DIALECTS", "PARAMETERS", "Dialect", "Number", "Parameter", "SamplingParams", "grid"]
 
+MAX_SETTINGS = 10_000
+SMALLEST, LARGEST = 1e-30, 1e30  # of what has no upper limit
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """What there is to know about one decoding parameter; every face of poise reads it here.
-
-    Args:
-        kind: ``float`` or ``int``.
-        low: smallest value; `low_open` says whether it is excluded.
-        high: largest value, None for no limit.
-        neutral: the value at which the step changes nothing, None where only leaving it out does.
-        stage: which part of the law it belongs to.
-        meaning: what it does, one sentence.
-        helps: when it helps, one sentence.
-        harms: what goes wrong with it, one sentence.
-        source: paper or engine file that defines it.
-        extension_in: dialects whose engine lacks it, where poise adds it.
-    """
-
-    kind: Literal["float", "int"]
-    low: Number
-    high: Number | None
-    neutral: Number | None
-    stage: Stage
-    meaning: str
-    helps: str
-    harms: str
-    source: str
-    low_open: bool = False
-    extension_in: frozenset[str] = frozenset()
-
-    @property
-    def range_text(self) -> str:
-        """The range in interval notation, as errors and help print it."""
-        left = "(" if self.low_open else "["
-        right = "∞)" if self.high is None else f"{self.high:g}]"
-        return f"{left}{self.low:g}, {right}"
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """An engine's way of reading the parameters.
-
-    Args:
-        name: the engine.
-        order: names of the steps, first to last.
-        source: where it was read.
-    """
-
-    name: str
-    order: tuple[str, ...]
-    source: str
-
-
-DEFAULT_DIALECT = "transformers"
-DIALECTS: Mapping[str, Dialect] = {
-    "transformers": Dialect(
-        name="transformers",
-        order=(
-            "repetition_penalty",
-            "frequency_penalty",
-            "presence_penalty",
-            "temperature",
-            "top_k",
-            "top_p",
-            "min_p",
-            "typical_p",
-        ),
-        source="transformers 5.x, generation/utils.py::_get_logits_processor",
-    ),
-    "temperature-last": Dialect(
-        name="temperature-last",
-        order=(
-            "repetition_penalty",
-            "frequency_penalty",
-            "presence_penalty",
-            "top_k",
-            "typical_p",
-            "top_p",
-            "min_p",
-            "temperature",
-        ),
-        source="the steps of transformers in the order of llama.cpp's default chain, common/common.h",
-    ),
-    "server": Dialect(
-        name="server",
-        order=(
-            "repetition_penalty",
-            "frequency_penalty",
-            "presence_penalty",
-            "temperature",
-            "top_k",
-            "top_p",
-            "min_p",
-            "typical_p",
-        ),
-        source="whatever a server does: the order is its own and could not be told; `poise probe` says what could",
-    ),
-}
-
-_TEMPERATURE = Parameter(
-    kind="float", low=0, high=None, neutral=1.0, stage="temperature",
-    meaning="Divides the logits: below 1 likely tokens gain, above 1 unlikely ones do; 0 is greedy.",
-    helps="Raise it for variety, lower it where one answer is right.",
-    harms="Low values loop on small models; high values drift into nonsense.",
-    source="transformers, generation/logits_process.py::TemperatureLogitsWarper",
-)  # fmt: skip
-_TOP_K = Parameter(
-    kind="int", low=1, high=None, neutral=None, stage="truncation",
-    meaning="Keeps the k most likely tokens, and those tied with the last of them.",
-    helps="Cuts the long tail that makes high temperatures fall apart.",
-    harms="One k is too many where the model is sure and too few where it is not.",
-    source="Fan et al. 2018; transformers, TopKLogitsWarper",
-)  # fmt: skip
-_TOP_P = Parameter(
-    kind="float", low=0, high=1, neutral=1.0, stage="truncation",
-    meaning="Keeps the smallest set of likeliest tokens whose probabilities reach p.",
-    helps="Adapts the cut to how sure the model is.",
-    harms="Its meaning depends on what comes before it: temperature first widens the set.",
-    source="Holtzman et al. 2020; transformers, TopPLogitsWarper",
-)  # fmt: skip
-_MIN_P = Parameter(
-    kind="float", low=0, high=1, neutral=0.0, stage="truncation",
-    meaning="Keeps tokens at least m times as likely as the likeliest one.",
-    helps="Holds text together at temperatures above 1.",
-    harms="Near 1 it is greedy with ties; at usual temperatures it often changes nothing.",
-    source="Nguyen et al. 2024; transformers, MinPLogitsWarper",
-)  # fmt: skip
-_TYPICAL_P = Parameter(
-    kind="float", low=0, low_open=True, high=1, neutral=1.0, stage="truncation",
-    meaning="Keeps tokens whose surprise is closest to the expected one, until their mass reaches p.",
-    helps="Avoids both the dull and the odd where the model is unsure.",
-    harms="It can remove the likeliest token.",
-    source="Meister et al. 2023; transformers, TypicalLogitsWarper",
-)  # fmt: skip
-_REPETITION = Parameter(
-    kind="float", low=0, low_open=True, high=None, neutral=1.0, stage="penalty",
-    meaning="Divides positive logits of tokens seen in prompt or output by r, multiplies negative ones.",
-    helps="Breaks loops at low temperature.",
-    harms="It also punishes the words of the prompt that the answer needs, and depends on a logit offset.",
-    source="Keskar et al. 2019; transformers, RepetitionPenaltyLogitsProcessor",
-)  # fmt: skip
-_FREQUENCY = Parameter(
-    kind="float", low=-2, high=2, neutral=0.0, stage="penalty",
-    meaning="Lowers a token's logit by this much for every time it was drawn so far.",
-    helps="Presses harder the more often a token repeats.",
-    harms="Over long texts it punishes commas and articles most.",
-    source="OpenAI API reference; in the transformers dialect a poise extension",
-    extension_in=frozenset({"transformers"}),
-)  # fmt: skip
-_PRESENCE = Parameter(
-    kind="float", low=-2, high=2, neutral=0.0, stage="penalty",
-    meaning="Lowers a token's logit by this much once it was drawn at all.",
-    helps="Nudges towards tokens not used yet.",
-    harms="It does not tell a needed word from a loop.",
-    source="OpenAI API reference; in the transformers dialect a poise extension",
-    extension_in=frozenset({"transformers"}),
-)  # fmt: skip
+Bias = tuple[tuple[int, float], ...]
 
 
 class SamplingParams(BaseModel):
-    """The exact law by which the next token is drawn. `None` is off.
+    """The exact law by which the next token is drawn. `None` is off; see `PARAMETERS` for each number.
 
     Args:
         temperature: divides the logits, [0, ∞); 0 is greedy, lowest id among ties.
@@ -186,13 +34,18 @@ class SamplingParams(BaseModel):
         top_p: probability mass kept, [0, 1].
         min_p: share of the top probability a token needs, [0, 1].
         typical_p: mass kept of the most typical tokens, (0, 1].
-        repetition_penalty: factor on tokens of prompt and output, (0, ∞).
-        frequency_penalty: logits per occurrence in the output, [-2, 2].
-        presence_penalty: logits once a token occurs in the output, [-2, 2].
+        repetition_penalty: factor on tokens seen before, (0, ∞).
+        frequency_penalty: logits per occurrence, [-2, 2].
+        presence_penalty: logits once a token occurred, [-2, 2].
+        logit_bias: pairs of a token id and what is added to its logit, or a mapping; -∞ bars a token.
+        bad_words: sequences of token ids that are never completed.
+        dry_breakers: strings that end a repeated sequence for DRY.
+        order: the steps, first to last, where the dialect lets users choose.
         dialect: whose order and boundary rules hold, a key of `DIALECTS`.
 
     Raises:
-        ParameterError: an unknown name, a wrong type, a value out of range.
+        ParameterError: an unknown name, a wrong type, a value out of range, a parameter that the dialect lacks or that
+            does nothing without another, an order without an active step.
 
     >>> SamplingParams(temperature=0.7, top_p=1.0).label
     'temperature=0.7'
@@ -200,15 +53,41 @@ class SamplingParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: Annotated[float | None, _TEMPERATURE] = None
-    top_k: Annotated[int | None, _TOP_K] = None
-    top_p: Annotated[float | None, _TOP_P] = None
-    min_p: Annotated[float | None, _MIN_P] = None
-    typical_p: Annotated[float | None, _TYPICAL_P] = None
-    repetition_penalty: Annotated[float | None, _REPETITION] = None
-    frequency_penalty: Annotated[float | None, _FREQUENCY] = None
-    presence_penalty: Annotated[float | None, _PRESENCE] = None
-    dialect: str = "transformers"
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    top_n_sigma: float | None = None
+    epsilon_cutoff: float | None = None
+    eta_cutoff: float | None = None
+    top_h: float | None = None
+    tfs: float | None = None
+    top_a: float | None = None
+    dynatemp_range: float | None = None
+    dynatemp_exponent: float | None = None
+    smoothing_factor: float | None = None
+    smoothing_curve: float | None = None
+    xtc_probability: float | None = None
+    xtc_threshold: float | None = None
+    mirostat: int | None = None
+    mirostat_tau: float | None = None
+    mirostat_eta: float | None = None
+    penalty_last_n: int | None = None
+    dry_multiplier: float | None = None
+    dry_base: float | None = None
+    dry_allowed_length: int | None = None
+    dry_last_n: int | None = None
+    no_repeat_ngram_size: int | None = None
+    guidance_scale: float | None = None
+    logit_bias: Bias | None = None
+    bad_words: tuple[tuple[int, ...], ...] | None = None
+    dry_breakers: tuple[str, ...] | None = None
+    order: tuple[str, ...] | None = None
+    dialect: str = DEFAULT_DIALECT
 
     @model_validator(mode="before")
     @classmethod
@@ -219,23 +98,65 @@ class SamplingParams(BaseModel):
         for name, value in dict(given).items():
             if name == "dialect":
                 checked[name] = _check_dialect(value)
+            elif name in LISTS:
+                checked[name] = None if value is None else check_list(name, value)
             else:
+                find_parameter(name)
                 checked[name] = None if value is None else check_value(name, value)
+        _check_together({n: v for n, v in checked.items() if v is not None})
         return checked
 
     @property
+    def how(self) -> Dialect:
+        """The dialect's data."""
+        return DIALECTS[self.dialect]
+
+    @property
     def greedy(self) -> bool:
-        """Whether the likeliest token is taken and noise plays no part."""
-        return self.temperature == 0
+        """Whether noise plays no part: the likeliest token is taken."""
+        t = self.temperature
+        return t is not None and (t == 0 or t < self.how.rules.greedy_below) and not self.dynatemp_range
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """The steps that are on, in the order in which they act."""
+        return tuple(n for n in self.order or self.how.order if self._on(n))
+
+    def _on(self, step: str) -> bool:
+        value = getattr(self, step)
+        if value is None or value == ():
+            return False
+        if step in LISTS:
+            return True
+        return value != PARAMETERS[step].neutral and not (
+            step == "top_p" and value == 0 and self.how.rules.top_p_zero == "off"
+        )
 
     def active(self) -> dict[str, Number]:
-        """The parameters that are on, by name, in the order of the dialect's steps."""
-        pairs = ((name, getattr(self, name)) for name in DIALECTS[self.dialect].order)
-        return {n: v for n, v in pairs if v is not None and v != PARAMETERS[n].neutral}
+        """The numbers that are on, by name, in the order of the steps; after a step what shapes it."""
+        found: dict[str, Number] = {}
+        for step in self.steps:
+            if step not in LISTS:
+                found[step] = getattr(self, step)
+            for name in FOLLOWERS.get(step, ()):
+                value = getattr(self, name)
+                if value is not None and value != PARAMETERS[name].neutral:
+                    found[name] = value
+        return found
+
+    def lists(self) -> dict[str, Any]:
+        """What is on and no number: biases, barred words, breakers, an order."""
+        said = {name: getattr(self, name) for name in LISTS}
+        return {n: v for n, v in said.items() if v is not None and not (n in ("logit_bias", "bad_words") and v == ())}
+
+    def number(self, name: str) -> Number | None:
+        """A number as the law uses it: what was said, else what it is when it is left out."""
+        value: Number | None = getattr(self, name)
+        return PARAMETERS[name].neutral if value is None else value
 
     def normalised(self) -> SamplingParams:
         """The same law with every neutral value written as None."""
-        return SamplingParams.model_validate({**self.active(), "dialect": self.dialect})
+        return SamplingParams.model_validate({**self.active(), **self.lists(), "dialect": self.dialect})
 
     @property
     def label(self) -> str:
@@ -244,19 +165,74 @@ class SamplingParams(BaseModel):
         shown = [f"{n}={_plain(on[n])}" for n in PARAMETERS if n in on]
         if "temperature" not in on:
             shown.insert(0, "temperature=1")
-        if self.dialect != "transformers":
+        shown += [f"{name}={listed(value)}" for name, value in self.lists().items()]
+        if self.dialect != DEFAULT_DIALECT:
             shown.append(f"dialect={self.dialect}")
         return ",".join(shown)
 
 
-PARAMETERS: Mapping[str, Parameter] = {
-    name: next(m for m in field.metadata if isinstance(m, Parameter))
-    for name, field in SamplingParams.model_fields.items()
-    if name != "dialect"
+FOLLOWERS: Mapping[str, tuple[str, ...]] = {
+    leader: tuple(n for n, p in PARAMETERS.items() if leader in p.leaders)
+    for leader in dict.fromkeys(leader for p in PARAMETERS.values() for leader in p.leaders)
 }
+assert {*SamplingParams.model_fields} == {*PARAMETERS, *LISTS, "dialect"}
 
-MAX_SETTINGS = 10_000
-SMALLEST, LARGEST = 1e-30, 1e30  # of what has no upper limit
+
+def _check_together(said: Mapping[str, Any]) -> None:
+    """What no value is wrong in by itself."""
+    dialect = DIALECTS[said.get("dialect", DEFAULT_DIALECT)]
+    numbers = {n: v for n, v in said.items() if n in PARAMETERS}
+    lists = [n for n in ("logit_bias", "bad_words") if said.get(n)]
+    for name in [*(n for n in numbers if said[n] != PARAMETERS[n].neutral), *lists]:
+        _check_in_dialect(name, said[name], dialect)
+    for name in numbers:
+        leaders = PARAMETERS[name].leaders
+        if leaders and not any(leader in said for leader in leaders):
+            raise ParameterError(
+                f"{name} does nothing without {' or '.join(leaders)}", f"{name}={said[name]:g} alone",
+                f"Give {leaders[0]} too, or leave {name} out",
+            )  # fmt: skip
+    if "dry_breakers" in said and "dry_multiplier" not in said:
+        raise ParameterError("dry_breakers do nothing without dry_multiplier", "them alone", "Give dry_multiplier too")
+    on = [n for n in numbers if not PARAMETERS[n].leaders and said[n] != PARAMETERS[n].neutral]
+    for step, beside in dialect.alone.items():
+        if step in on and (dropped := [n for n in on if n not in beside]):
+            raise ParameterError(
+                f"Where {step} is on, {dialect.name} drops all but {', '.join(beside)}", ", ".join(dropped),
+                f"Leave out {dropped[0]}, or {step}",
+            )  # fmt: skip
+    if "order" in said:
+        _check_order(said["order"], [*on, *lists], dialect)
+
+
+def _check_in_dialect(name: str, value: Any, dialect: Dialect) -> None:
+    leaders = PARAMETERS[name].leaders if name in PARAMETERS else ()
+    if not any(step in dialect.order for step in leaders or (name,)):
+        able = [d.name for d in DIALECTS.values() if any(step in d.order for step in leaders or (name,))]
+        raise ParameterError(
+            f"{dialect.name} has no {name}", f"{name}={reprlib.repr(value)}",
+            f"Leave it out, or take a dialect that has it: {', '.join(able)}",
+        )  # fmt: skip
+    if name == "top_p" and value == 0 and dialect.rules.top_p_zero == "refused":
+        raise ParameterError(f"{dialect.name} takes a top_p above 0", "0", "Take temperature 0 for the likeliest token")
+    if name in dialect.limits:
+        low, high = dialect.limits[name]
+        wrong = [v for v in ([b for _, b in value] if name in LISTS else [value]) if not low <= v <= high]
+        if wrong:
+            raise ParameterError(f"{dialect.name} takes {name} from {low:g} to {high:g}", f"{wrong[0]:g}", "Change it")
+
+
+def _check_order(order: Sequence[str], on: Sequence[str], dialect: Dialect) -> None:
+    if not dialect.orderable:
+        able = ", ".join(d.name for d in DIALECTS.values() if d.orderable)
+        raise ParameterError(f"{dialect.name} has one order of steps", "another", f"Leave order out, or take {able}")
+    if unknown := [step for step in order if step not in dialect.order]:
+        raise ParameterError(f"The steps of {dialect.name} are {', '.join(dialect.order)}", unknown[0], "Leave it out")
+    if missing := [step for step in on if step not in order]:
+        raise ParameterError(
+            f"An order names every step that is on: in {dialect.name} one that it misses does nothing",
+            f"no {missing[0]} in it", f"Add {missing[0]}, or leave it out of the settings",
+        )  # fmt: skip
 
 
 def check_value(name: str, value: object) -> Number:
@@ -319,12 +295,12 @@ def find_parameter(name: str) -> Parameter:
     raise ParameterError(f"A parameter is one of {', '.join(PARAMETERS)}", repr(name), hint)
 
 
-def grid(*, dialect: str = "transformers", **values: Number | Iterable[Number | None] | None) -> list[SamplingParams]:
+def grid(*, dialect: str = DEFAULT_DIALECT, **values: Any) -> list[SamplingParams]:
     """Every combination of the given values, first parameter slowest.
 
     Args:
         dialect: whose order and boundary rules hold.
-        **values: a value, None for off, or an iterable of them, per parameter.
+        **values: a value, None for off, or an iterable of them, per parameter; lists are the same everywhere.
 
     Returns:
         One `SamplingParams` per combination, duplicates left out.
@@ -336,6 +312,7 @@ def grid(*, dialect: str = "transformers", **values: Number | Iterable[Number | 
     ['temperature=0.3,top_p=0.9', 'temperature=0.9,top_p=0.9']
     """
     axes: list[list[Number | None]] = []
+    same = {name: values.pop(name) for name in LISTS if name in values}
     for name, given in values.items():
         find_parameter(name)
         many: Any = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
@@ -353,7 +330,7 @@ def grid(*, dialect: str = "transformers", **values: Number | Iterable[Number | 
             "Take fewer values, or vary one parameter at a time",
         )
     combinations = itertools.product(*axes)
-    records = ({**dict(zip(values, c, strict=True)), "dialect": dialect} for c in combinations)
+    records = ({**dict(zip(values, c, strict=True)), **same, "dialect": dialect} for c in combinations)
     made = (SamplingParams.model_validate(record).normalised() for record in records)
     return list(dict.fromkeys(made))
 

@@ -1,0 +1,86 @@
+"""Parameters that are no numbers: biases, barred words, breakers, an order."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+from poise.errors import ParameterError
+from poise.parameters import Number
+
+LISTS = ("logit_bias", "bad_words", "dry_breakers", "order")
+BREAKERS = ("\n", ":", '"', "*")  # what ends a repeated sequence for DRY, where nobody says otherwise
+_SHAPES = {
+    "logit_bias": ("logit_bias takes token ids with numbers, each id once", "{50256: -100}"),
+    "bad_words": ("bad_words takes lists of token ids, each list once", "[[262, 50], [13]]"),
+    "dry_breakers": ("dry_breakers takes strings, each once", repr(list(BREAKERS))),
+    "order": ("order takes the names of steps, each once", '["top_k", "top_p", "temperature"]'),
+}
+
+
+def check_list(name: str, value: object) -> Any:
+    """Check a parameter that is no number.
+
+    Args:
+        name: one of `LISTS`.
+        value: as the user wrote it.
+
+    Returns:
+        It as tuples.
+
+    Raises:
+        ParameterError: it is something else.
+    """
+    rule, example = _SHAPES[name]
+    try:
+        if isinstance(value, (str, bytes)):
+            raise TypeError(name)
+        if name == "logit_bias":
+            pairs: Any = value.items() if isinstance(value, Mapping) else value
+            found: Any = tuple(sorted((_token(i), _bias(b)) for i, b in pairs))
+            if len({i for i, _ in found}) < len(found):
+                raise ValueError(name)
+            return found
+        many: Any = value
+        if name == "bad_words":
+            found = tuple(tuple(_token(i) for i in word) for word in many)
+            good = all(found)
+        else:
+            found = tuple(many)
+            good = all(isinstance(item, str) and item for item in found)
+        if not good or len(set(found)) < len(found):
+            raise ValueError(name)
+        return found
+    except (TypeError, ValueError):
+        raise ParameterError(rule, reprlib.repr(value), f"For example {example}") from None
+
+
+def _token(value: object) -> int:
+    number: Any = int(value) if isinstance(value, str) else value  # keys of JSON are strings
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or int(number) != number or number < 0:
+        raise ValueError(value)
+    return int(number)
+
+
+def _bias(value: object) -> float:
+    if value is False:  # as llama-server writes it
+        return -math.inf
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) < math.inf:
+        raise ValueError(value)
+    return float(value)
+
+
+def listed(value: Any) -> str:
+    """A list in a label, without the commas that part settings.
+
+    >>> listed(((50, -1.0), (7, 2.0))), listed(("top_k", "temperature"))
+    ('50:-1;7:2', 'top_k;temperature')
+    """
+    return ";".join(":".join(_item(part) for part in item) if isinstance(item, tuple) else item for item in value)
+
+
+def _item(part: Number) -> str:
+    return f"{part:g}"
