@@ -1,0 +1,142 @@
+"""Settings as words: name=value, a trial's name, or a JSON file."""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from poise.cli import grammar
+from poise.errors import ParameterError, UsageError
+from poise.param_lists import LISTS
+from poise.params import DEFAULT_DIALECT, SamplingParams, find_parameter
+
+EXAMPLE = "temperature=0.7 top_p=0.9"
+HELP = (
+    'Settings: name=value words, a trial\'s name, or a .json file of them; lists as logit_bias={"50":-1}, '
+    "order=top_k;temperature. A word replaces what the file says."
+)
+_NAME = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)=")
+_NEXT = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9_-]*=)")  # the comma that parts settings in a trial's name
+_JSON = json.JSONDecoder()
+
+
+def read_settings(words: Sequence[str], dialect: str | None = None) -> SamplingParams:
+    """Read one setting as a user writes it.
+
+    Args:
+        words: ``name=value`` each, several with commas between them as trials are named, or files that end in
+            ``.json`` and hold an object of names and values; lists in JSON, or with semicolons as in a trial's name.
+        dialect: from a flag; None where the words, or the default, decide.
+
+    Returns:
+        The setting.
+
+    Raises:
+        ParameterError: an unknown name, a value out of range or given twice, several values, and whatever
+            `SamplingParams` refuses.
+        UsageError: a file that cannot be read, or that holds something else.
+
+    >>> read_settings(["temperature=0.7,top_p=0.9", 'logit_bias={"50": -1}']).label
+    'temperature=0.7,top_p=0.9,logit_bias=50:-1'
+    """
+    from_files: dict[str, Any] = {}
+    said: dict[str, Any] = {}
+    for word in words:
+        if word.lower().endswith(".json") and not _NAME.match(word):
+            from_files.update(_read_file(word))
+            continue
+        for name, value in _assigned(word):
+            if name in said:
+                raise ParameterError(f"{name} is given once", "it twice", "Keep one of them")
+            said[name] = value
+    found = {**from_files, **said}
+    written = found.setdefault("dialect", dialect or DEFAULT_DIALECT)
+    if dialect is not None and written != dialect:
+        raise ParameterError("A setting has one dialect", f"{written!r} and --dialect {dialect}", "Keep one of them")
+    return SamplingParams.model_validate(found)
+
+
+def _assigned(word: str) -> Iterator[tuple[str, Any]]:
+    """The names and values of one word."""
+    rest = word
+    while True:
+        match = _NAME.match(rest)
+        if match is None:
+            raise ParameterError(
+                "A setting is written name=value", repr(rest) if rest.strip() else "nothing", f"For example {EXAMPLE}"
+            )
+        name, rest = match[1].replace("-", "_").lower(), rest[match.end() :]
+        if name in LISTS and rest.lstrip()[:1] in ("[", "{"):
+            value, rest = _json(name, rest.lstrip())
+        else:
+            text, comma, rest = _parted(rest)
+            value, rest = _value(name, text.strip()), comma + rest
+        yield name, value
+        if not rest:
+            return
+        rest = rest[1:]
+
+
+def _parted(text: str) -> tuple[str, str, str]:
+    found = _NEXT.search(text)
+    return (text, "", "") if found is None else (text[: found.start()], ",", text[found.end() :])
+
+
+def _json(name: str, text: str) -> tuple[Any, str]:
+    """A list in JSON and what follows it."""
+    try:
+        value, end = _JSON.raw_decode(text)
+    except ValueError as error:
+        raise ParameterError(f"{name} is JSON where it begins with a bracket", reprlib.repr(text),
+                             f"Mend it: {error}") from None  # fmt: skip
+    rest = text[end:].lstrip()
+    if rest[:1] not in ("", ","):
+        raise ParameterError("A comma parts settings in a word", repr(rest), f"For example {EXAMPLE.replace(' ', ',')}")
+    return value, rest
+
+
+def _value(name: str, text: str) -> Any:
+    if name == "dialect":
+        return text
+    if name in LISTS:
+        return None if text == grammar.OFF else _list(name, text)
+    find_parameter(name)
+    found = grammar.parse(name, text)
+    if len(found) > 1:
+        raise ParameterError(f"{name} has one value here", repr(text), "Take one setting at a time")
+    return found[0]
+
+
+def _list(name: str, text: str) -> Any:
+    """A list as a trial's name has it: 50:-1;7:2."""
+    parts: list[Any] = [part for part in text.split(";") if part]
+    try:
+        if name == "logit_bias":
+            return [(int(token), float(bias)) for token, bias in (part.split(":") for part in parts)]
+        if name == "bad_words":
+            return [[int(token) for token in part.split(":")] for part in parts]
+    except ValueError:
+        example = 'logit_bias={"50": -1}' if name == "logit_bias" else "bad_words=[[262, 50], [13]]"
+        raise ParameterError(f"{name} is a list of token ids", repr(text), f"For example {example}") from None
+    return parts
+
+
+def _read_file(name: str) -> dict[str, Any]:
+    """What a file says, by parameter."""
+    try:
+        found = json.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            "Settings come from a file that can be read", f"{name}: {error.strerror}", "Name another"
+        ) from None
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise UsageError("A file of settings is JSON", f"{name}: {reprlib.repr(str(error))}", "Mend it") from None
+    if not isinstance(found, dict):
+        raise UsageError(
+            "A file of settings holds one object", f"{name}: {reprlib.repr(found)}", 'For example {"temperature": 0.7}'
+        )
+    return found
