@@ -12,7 +12,7 @@ import numpy as np
 
 from poise.checks import Check, read_check
 from poise.errors import UseCaseError
-from poise.params import PARAMETERS, SamplingParams
+from poise.params import PARAMETERS, WAITING, SamplingParams
 from poise.records import Fingerprint, Message, Prompt, Request, params_record, prompt_record
 
 _KEPT_AS_INTEGER = range(-(2**63), 2**63)
@@ -60,7 +60,7 @@ def pack_params(params: SamplingParams) -> str:
 
 def unpack_params(stored: str) -> SamplingParams:
     """The inverse of `pack_params`; raises ParameterError for what this version does not know."""
-    return SamplingParams.model_validate(json.loads(stored))
+    return SamplingParams.model_validate(json.loads(stored), context=WAITING)
 
 
 def pack_prompt(prompt: Prompt) -> str:
@@ -91,11 +91,11 @@ def _unpack_check(stored: str) -> Check:
         raise ValueError(str(error)) from error
 
 
-def settings_order(params: SamplingParams) -> tuple[tuple[float, ...], str]:
-    """Sorts settings by value, parameter by parameter; what is off sorts where it changes nothing."""
+def settings_order(params: SamplingParams) -> tuple[tuple[float, ...], str, str]:
+    """Sorts settings by value, parameter by parameter; what is off sorts where it changes nothing, lists last."""
     on = params.active()
     neutral = {n: math.inf if p.neutral is None else float(p.neutral) for n, p in PARAMETERS.items()}
-    return tuple(float(on.get(n, neutral[n])) for n in PARAMETERS), params.dialect
+    return tuple(float(on.get(n, neutral[n])) for n in PARAMETERS), params.dialect, repr(params.lists())
 
 
 class RequestKeys:

@@ -69,3 +69,19 @@ def gumbel(raw: Words) -> Floats:
     for _ in range(2):
         np.negative(np.log(g, out=g), out=g)
     return g
+
+
+def coin(noise_key: int, position: int) -> float:
+    """The one number that a step tosses for XTC; it strikes where this is below its probability.
+
+    Args:
+        noise_key: from `key`.
+        position: index of the new token, from 0.
+
+    Returns:
+        A number in (0, 1), independent of the tokens' noise: word 0 of the stream `COIN`.
+
+    >>> coin(key(0, [1, 2], 0), 0)
+    0.22968023888307926
+    """
+    return float(uniform(words(noise_key, position, 1, COIN))[0])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import reprlib
 from collections.abc import Mapping
 from numbers import Real
@@ -19,6 +21,7 @@ _SHAPES = {
     "dry_breakers": ("dry_breakers takes strings, each once", repr(list(BREAKERS))),
     "order": ("order takes the names of steps, each once", '["top_k", "top_p", "temperature"]'),
 }
+_MARKS = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 
 
 def check_list(name: str, value: object) -> Any:
@@ -34,7 +37,6 @@ def check_list(name: str, value: object) -> Any:
     Raises:
         ParameterError: it is something else.
     """
-    rule, example = _SHAPES[name]
     try:
         if isinstance(value, (str, bytes)):
             raise TypeError(name)
@@ -55,7 +57,58 @@ def check_list(name: str, value: object) -> Any:
             raise ValueError(name)
         return found
     except (TypeError, ValueError):
-        raise ParameterError(rule, reprlib.repr(value), f"For example {example}") from None
+        raise _wrong(name, value) from None
+
+
+def read_list(name: str, text: str) -> Any:
+    """Read a parameter that is no number as a user writes it.
+
+    Args:
+        name: one of `LISTS`.
+        text: JSON where it begins with a bracket; else parts with semicolons, or commas, between them: ``50:-1;7:off``
+            (also ``50=-1,7=off``), ``262:50;13``, ``top_k;temperature``. Breakers are parted by semicolons alone, and
+            a line's end in one is written ``\\n``.
+
+    Returns:
+        It as tuples.
+
+    Raises:
+        ParameterError: it is something else.
+
+    >>> read_list("logit_bias", "50=-1,7=off"), read_list("bad_words", "262:50;13")
+    (((7, -inf), (50, -1.0)), ((262, 50), (13,)))
+    """
+    said = text.strip()
+    if said[:1] in ("[", "{"):
+        try:
+            return check_list(name, json.loads(said))
+        except ValueError:
+            raise _wrong(name, text) from None
+    if name == "dry_breakers":
+        return check_list(name, [_unescaped(part) for part in text.split(";") if part])
+    parts = [part.strip() for part in re.split("[;,]", said) if part.strip()]
+    try:
+        if name == "logit_bias":
+            pairs = [re.split("[:=]", part, maxsplit=1) for part in parts]
+            return check_list(name, [(int(i), False if b in ("off", "false", "-inf") else float(b)) for i, b in pairs])
+        words = [[int(i) for i in part.split(":")] for part in parts] if name == "bad_words" else parts
+    except ValueError:
+        raise _wrong(name, text) from None
+    return check_list(name, words)
+
+
+def _unescaped(text: str) -> str:
+    """Line ends and tabs as they are typed in a shell."""
+    return re.sub(r"\\([ntr\\])", lambda found: _MARKS[found[1]], text)
+
+
+def _escaped(text: str) -> str:
+    return "".join(next((f"\\{mark}" for mark, c in _MARKS.items() if c == character), character) for character in text)
+
+
+def _wrong(name: str, value: object) -> ParameterError:
+    rule, example = _SHAPES[name]
+    return ParameterError(rule, reprlib.repr(value), f"For example {example}")
 
 
 def _token(value: object) -> int:
@@ -79,8 +132,10 @@ def listed(value: Any) -> str:
     >>> listed(((50, -1.0), (7, 2.0))), listed(("top_k", "temperature"))
     ('50:-1;7:2', 'top_k;temperature')
     """
-    return ";".join(":".join(_item(part) for part in item) if isinstance(item, tuple) else item for item in value)
+    return ";".join(
+        ":".join(_item(part) for part in item) if isinstance(item, tuple) else _escaped(item) for item in value
+    )
 
 
 def _item(part: Number) -> str:
-    return f"{part:g}"
+    return f"{part:g}" if float(f"{part:g}") == part else repr(part)

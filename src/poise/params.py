@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 
 from poise.dialects import DEFAULT_DIALECT, DIALECTS, Dialect
 from poise.errors import ParameterError
@@ -21,6 +21,10 @@ __all__ = ["DEFAULT_DIALECT", "DIALECTS", "PARAMETERS", "Dialect", "Number", "Pa
 
 MAX_SETTINGS = 10_000
 SMALLEST, LARGEST = 1e-30, 1e30  # of what has no upper limit
+
+WAITING = (
+    "a leader will come"  # validation context: what shapes a step may stand without it, beside a dial of that step
+)
 
 Bias = tuple[tuple[int, float], ...]
 
@@ -91,7 +95,7 @@ class SamplingParams(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _validate(cls, given: Any) -> dict[str, Any]:
+    def _validate(cls, given: Any, info: ValidationInfo) -> dict[str, Any]:
         if not isinstance(given, (Mapping, SamplingParams)):
             raise ParameterError("Settings are names with values", repr(given), "For example {'temperature': 0.7}")
         checked: dict[str, Any] = {}
@@ -103,7 +107,7 @@ class SamplingParams(BaseModel):
             else:
                 find_parameter(name)
                 checked[name] = None if value is None else check_value(name, value)
-        _check_together({n: v for n, v in checked.items() if v is not None})
+        _check_together({n: v for n, v in checked.items() if v is not None}, info.context is WAITING)
         return checked
 
     @property
@@ -142,11 +146,28 @@ class SamplingParams(BaseModel):
                 value = getattr(self, name)
                 if value is not None and value != PARAMETERS[name].neutral:
                     found[name] = value
+        return {**found, **self._waiting()}
+
+    def _waiting(self) -> dict[str, Number]:
+        """What shapes steps that are not said, as it stands beside a dial of such a step."""
+        found: dict[str, Number] = {}
+        for name in (n for n, p in PARAMETERS.items() if p.leaders):
+            value = getattr(self, name)
+            alone = all(getattr(self, leader) is None for leader in PARAMETERS[name].leaders)
+            if value is not None and alone and value != PARAMETERS[name].neutral:
+                found[name] = value
         return found
+
+    def without(self, name: str) -> SamplingParams:
+        """The other parameters, as they stand beside a dial of this one."""
+        said = {n: v for n, v in self if v is not None and n != name}
+        return SamplingParams.model_validate(said, context=WAITING).normalised()
 
     def lists(self) -> dict[str, Any]:
         """What is on and no number: biases, barred words, breakers, an order."""
         said = {name: getattr(self, name) for name in LISTS}
+        if self.dry_multiplier == 0:
+            said["dry_breakers"] = None
         return {n: v for n, v in said.items() if v is not None and not (n in ("logit_bias", "bad_words") and v == ())}
 
     def number(self, name: str) -> Number | None:
@@ -156,7 +177,9 @@ class SamplingParams(BaseModel):
 
     def normalised(self) -> SamplingParams:
         """The same law with every neutral value written as None."""
-        return SamplingParams.model_validate({**self.active(), **self.lists(), "dialect": self.dialect})
+        return SamplingParams.model_validate(
+            {**self.active(), **self.lists(), "dialect": self.dialect}, context=WAITING
+        )
 
     @property
     def label(self) -> str:
@@ -178,8 +201,8 @@ FOLLOWERS: Mapping[str, tuple[str, ...]] = {
 assert {*SamplingParams.model_fields} == {*PARAMETERS, *LISTS, "dialect"}
 
 
-def _check_together(said: Mapping[str, Any]) -> None:
-    """What no value is wrong in by itself."""
+def _check_together(said: Mapping[str, Any], waiting: bool = False) -> None:
+    """What no value is wrong in by itself; `waiting` lets what shapes a step stand without it."""
     dialect = DIALECTS[said.get("dialect", DEFAULT_DIALECT)]
     numbers = {n: v for n, v in said.items() if n in PARAMETERS}
     lists = [n for n in ("logit_bias", "bad_words") if said.get(n)]
@@ -187,12 +210,12 @@ def _check_together(said: Mapping[str, Any]) -> None:
         _check_in_dialect(name, said[name], dialect)
     for name in numbers:
         leaders = PARAMETERS[name].leaders
-        if leaders and not any(leader in said for leader in leaders):
+        if leaders and not waiting and not any(leader in said for leader in leaders):
             raise ParameterError(
                 f"{name} does nothing without {' or '.join(leaders)}", f"{name}={said[name]:g} alone",
                 f"Give {leaders[0]} too, or leave {name} out",
             )  # fmt: skip
-    if "dry_breakers" in said and "dry_multiplier" not in said:
+    if "dry_breakers" in said and "dry_multiplier" not in said and not waiting:
         raise ParameterError("dry_breakers do nothing without dry_multiplier", "them alone", "Give dry_multiplier too")
     on = [n for n in numbers if not PARAMETERS[n].leaders and said[n] != PARAMETERS[n].neutral]
     for step, beside in dialect.alone.items():

@@ -358,7 +358,7 @@ def common_length(a: Sequence[int], b: Sequence[int]) -> int:
 
 def with_value(params: SamplingParams, parameter: str, value: float) -> SamplingParams:
     """Settings with one parameter at a value, normalised."""
-    known = {**params.active(), "dialect": params.dialect, parameter: value}
+    known = {**params.active(), **params.lists(), "dialect": params.dialect, parameter: value}
     return SamplingParams.model_validate(known).normalised()
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from poise.checks import Check
 from poise.params import SamplingParams
 
 FinishReason = Literal["eos", "stop", "length"]
+ParamsRecord = dict[str, float | int | str | list[str] | list[list[float | int | bool]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +192,17 @@ def request_key(fingerprint: Fingerprint, request: Request) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def params_record(params: SamplingParams) -> dict[str, float | int | str]:
-    """Normalised settings as plain data: only what is on, and the dialect."""
-    return {**params.active(), "dialect": params.dialect}
+def params_record(params: SamplingParams) -> ParamsRecord:
+    """Normalised settings as plain data: only what is on, and the dialect; a bias that bars a token is false."""
+    lists = {name: _listed(value) for name, value in params.lists().items()}
+    return {**params.active(), **lists, "dialect": params.dialect}
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists of JSON, which has no infinity."""
+    if isinstance(value, tuple):
+        return [_listed(item) for item in value]
+    return False if value == -math.inf else value
 
 
 def prompt_record(prompt: Prompt) -> dict[str, object]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 
 from poise.errors import ParameterError, StudyError
+from poise.param_lists import LISTS, read_list
 from poise.params import DEFAULT_DIALECT, PARAMETERS, SamplingParams
 from poise.records import Trial
 
@@ -50,23 +52,38 @@ def find_trial(trials: Sequence[Trial], asked: str | SamplingParams | Trial) -> 
     )
 
 
-def _plain(params: SamplingParams) -> SamplingParams:
-    """The same values in the dialect that goes without saying."""
-    return SamplingParams.model_validate({**params.model_dump(), "dialect": DEFAULT_DIALECT}).normalised()
+def _plain(params: SamplingParams) -> SamplingParams | None:
+    """The same values in the dialect that goes without saying; None where it lacks them."""
+    try:
+        return SamplingParams.model_validate({**params.model_dump(), "dialect": DEFAULT_DIALECT}).normalised()
+    except ParameterError:
+        return None
 
 
 def _read(text: str) -> SamplingParams | None:
     """Settings as users write them; None where they are none."""
     values: dict[str, object] = {}
-    for part in text.split(","):
+    for part in re.split(r",(?=\s*[a-z_]+\s*=)", text):
         name, _, value = (s.strip() for s in part.partition("="))
-        if name != "dialect" and name not in PARAMETERS:
+        if name not in ("dialect", *PARAMETERS, *LISTS):
             return None
         try:
-            values[name] = value if name == "dialect" else None if value == "off" else float(value)
+            values[name] = _value(name, value)
         except ValueError:
             return None
     try:
         return SamplingParams.model_validate(values)
     except ParameterError:
         return None
+
+
+def _value(name: str, text: str) -> object:
+    """One of them; ValueError where it is none."""
+    if name == "dialect":
+        return text
+    if text == "off":
+        return None
+    try:
+        return read_list(name, text) if name in LISTS else float(text)
+    except ParameterError as error:
+        raise ValueError(str(error)) from error

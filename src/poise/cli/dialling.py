@@ -28,7 +28,7 @@ from poise.cli.progress import ShareMeter
 from poise.cli.schemas import Dialled, DialPlanRecord, DialRecord, PieceRecord
 from poise.cli.terminal import clip, counted, one_line, quoted, show, show_heading, show_json, stretch, tell, wrapped
 from poise.errors import ParameterError, UsageError
-from poise.params import PARAMETERS, SamplingParams
+from poise.params import PARAMETERS, WAITING, SamplingParams
 from poise.pieces import Dial, Dials, Piece, alike
 from poise.records import params_record
 from poise.reports.readout import human_values, sentences
@@ -131,7 +131,7 @@ def _moving(asked: Drawing) -> tuple[str, float, float]:
         if asked.ranges:
             got = " and ".join(f"{name}={asked.written[name]}" for name in asked.ranges)
             raise ParameterError(rule, got, "Keep one of them")
-        first = next(iter(asked.written), "temperature")
+        first = next(iter(asked.values), "temperature")
         got = "; ".join(_described(name, asked) for name in asked.written) or "none"
         raise ParameterError(rule, got, f"For example {flag(first)} {RANGES[first]}")
     ((parameter, (low, high)),) = asked.ranges.items()
@@ -140,7 +140,7 @@ def _moving(asked: Drawing) -> tuple[str, float, float]:
 
 def _described(name: str, asked: Drawing) -> str:
     """What was written of a parameter that is no range."""
-    text, many = asked.written[name].strip(), len(asked.values[name])
+    text, many = asked.written[name].strip(), len(asked.values.get(name, [None]))
     kind = "one value" if many == 1 else f"a {'grid' if '..' in text else 'list'} of {many:,} values"
     return f"{name}={text}, {kind}"
 
@@ -151,8 +151,8 @@ def _fixed(asked: Drawing) -> SamplingParams:
         raise ParameterError(
             "Beside the one that moves, parameters of a dial have one value", _described(several[0], asked), "Keep one"
         )
-    [params] = poise.grid(dialect=asked.dialect, **asked.values)
-    return params
+    said = {name: value for name, (value,) in asked.values.items() if value is not None}
+    return SamplingParams.model_validate({**said, **asked.lists, "dialect": asked.dialect}, context=WAITING)
 
 
 def _options(asked: Drawing, lone: bool, page: bool) -> DialOptions:

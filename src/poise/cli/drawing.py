@@ -64,7 +64,7 @@ WhyFlag = Annotated[bool, typer.Option("--why", help="Show how far each paramete
 @with_drawing_flags
 def generate(model: Model, prompt: OnePrompt, asked: Drawing, explain: WhyFlag = False) -> None:
     """Draw texts of one prompt under one setting and print them."""
-    settings = poise.grid(dialect=asked.dialect, **asked.values)
+    settings = settings_of(asked)
     if len(settings) > 1:
         raise ParameterError("`generate` draws one setting", f"{len(settings)}", "`poise sweep` draws several")
     subject, again = Subject(model, prompt), draws_of(asked)
@@ -108,7 +108,7 @@ def sweep(
     The same command resumes; more draws, settings or prompts draw only what is missing.
     """
     _check_subject(prompt, files, until_decided, allow)
-    settings = poise.grid(dialect=asked.dialect, **asked.values)
+    settings = settings_of(asked)
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
     engine = load(model, asked)
     look(engine, settings, asked)
@@ -143,6 +143,11 @@ def _check_subject(prompt: str | None, files: list[str], until_decided: bool, al
     if allow and not until_decided:
         raise UsageError("--allow-callable goes with --until-decided", "it alone", "A plain sweep runs no check")
     allow_named(allow)
+
+
+def settings_of(asked: Drawing) -> list[SamplingParams]:
+    """Every setting that the flags say."""
+    return poise.grid(dialect=asked.dialect, **asked.values, **asked.lists)
 
 
 def options_of(asked: Drawing, draws: int) -> DrawOptions:

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from poise.records import ParamsRecord as ParamsRecord
+
 Scope = Literal["prompt", "use_case"]
-ParamsRecord = dict[str, float | int | str]
 
 PROMPT = Field(description="the prompt's text, or its last user message")
 USE_CASE = Field(description='name of the use case; "prompt" for a lone prompt')

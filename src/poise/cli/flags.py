@@ -14,9 +14,12 @@ import poise
 from poise.cli import grammar
 from poise.cli.terminal import quoted
 from poise.errors import ParameterError, UsageError
+from poise.param_lists import LISTS, read_list
 from poise.params import PARAMETERS
 
 LAW = "Decoding parameters: a fixes, a,b,c sweeps, a..b:step is a grid, off leaves it out"
+COMMON = 8  # parameters of the first panel; those that most engines have
+MORE = "More decoding parameters, written alike"
 LAW_OF_DIAL = "Decoding parameters: a..b moves one (--top-k also 1..off), a fixes, off leaves it out"
 DRAW = "Drawing"
 MODEL = "Model"
@@ -66,6 +69,13 @@ _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
     ("dry_run", bool, False, ("--dry-run",), OUTPUT, "Show the plan and its cost; draw nothing."),
     ("as_json", bool, False, ("--json",), OUTPUT, "Print JSON and nothing else to stdout; see docs/json.md."),
 )  # fmt: skip
+# Parameters that are no numbers: how their values are shown, and what they are.
+_LISTS: Mapping[str, tuple[str, str]] = {
+    "logit_bias": ("ID=BIAS,…", "Added to the logits of these tokens; off bars one. Also JSON."),
+    "bad_words": ("ID:ID,…", "Sequences of token ids that are never completed. Also JSON."),
+    "dry_breakers": ("TEXT;…", "Strings that end a repeated sequence for DRY, \\n a line's end. Also JSON."),
+    "order": ("STEP,…", "The order of the steps, where the dialect lets users choose: llama.cpp."),
+}
 # What a dial says of these instead: its defaults are its own.
 _OF_DIAL: Mapping[str, str] = {
     "draws": "Dials per prompt. Default: 1; with --report 4, side by side on the page.",
@@ -79,11 +89,13 @@ class Drawing:
 
     Args:
         values: by parameter, as `grammar.parse` read them.
+        lists: of parameters that are no numbers, as `param_lists.read_list` read them.
         ranges: by parameter, as `grammar.parse_range` read them; empty for commands that take none.
         written: by parameter, as it was typed.
     """
 
     values: Mapping[str, grammar.Values]
+    lists: Mapping[str, Any]
     ranges: Mapping[str, tuple[float, float]]
     written: Mapping[str, str]
     dialect: str
@@ -247,15 +259,11 @@ def checked_study(path: str | None) -> str | None:
 
 
 def _flags(ranged: bool) -> list[tuple[str, Any, Any]]:
-    """Name, annotation and default of every drawing flag."""
+    """Name, annotation and default of every drawing flag, common ones first."""
     law = LAW_OF_DIAL if ranged else LAW
-    made: list[tuple[str, Any, Any]] = []
-    for name, parameter in PARAMETERS.items():
-        option = typer.Option(flag(name), metavar="VALUES", rich_help_panel=law,
-                              help=f"{parameter.range_text}  {parameter.meaning}")  # fmt: skip
-        made.append((name, Annotated[str | None, option], None))
+    common, more = _law_flags(law)
     pairs = typer.Option("-p", metavar="NAME=VALUES", rich_help_panel=law, help="The same, for scripts. Repeatable.")
-    made.append(("pairs", Annotated[list[str], pairs], []))
+    made: list[tuple[str, Any, Any]] = [*common, ("pairs", Annotated[list[str], pairs], [])]
     for name, kind, default, declared, panel, meaning in _DRAWING:
         shown = default not in (None, False, [])
         parser: Callable[[Any], Any] | None = whole_number(declared[0]) if kind in (int, int | None) else None
@@ -267,7 +275,18 @@ def _flags(ranged: bool) -> list[tuple[str, Any, Any]]:
             parser=parser, metavar="N" if parser else None,
         )  # fmt: skip
         made.append((name, Annotated[kind, option], default))
-    return made
+    return [*made, *more]
+
+
+def _law_flags(law: str) -> tuple[list[tuple[str, Any, Any]], list[tuple[str, Any, Any]]]:
+    """The flags of the parameters: common ones, and the others."""
+    said = {name: ("VALUES", f"{p.range_text}  {p.meaning}") for name, p in PARAMETERS.items()}
+    made: list[tuple[str, Any, Any]] = []
+    for place, (name, (shown, meaning)) in enumerate({**said, **_LISTS}.items()):
+        panel = law if place < COMMON else MORE
+        option = typer.Option(flag(name), metavar=shown, rich_help_panel=panel, help=meaning)
+        made.append((name, Annotated[str | None, option], None))
+    return made[:COMMON], made[COMMON:]
 
 
 def whole_number(name: str) -> Callable[[str | int], int]:
@@ -296,15 +315,17 @@ def any_number(name: str, example: str) -> Callable[[str | float], float]:
 
 def _collect(given: dict[str, Any], ranged: bool) -> Drawing:
     said = grammar.pairs_of(given.pop("pairs"))
-    for name in PARAMETERS:
+    for name in (*PARAMETERS, *LISTS):
         text = given.pop(name)
         if text is None:
             continue
         if name in said:
             raise ParameterError(f"{name} is given once", f"{flag(name)} and -p", f"Keep {flag(name)}")
         said[name] = text
-    ranges = {n: found for n, text in said.items() if ranged and (found := grammar.parse_range(n, text)) is not None}
-    values = {n: grammar.parse(n, text, ranged=ranged) for n, text in said.items() if n not in ranges}
+    lists = {n: None if text.strip() == grammar.OFF else read_list(n, text) for n, text in said.items() if n in LISTS}
+    numbers = {n: text for n, text in said.items() if n not in lists}
+    ranges = {n: found for n, text in numbers.items() if ranged and (found := grammar.parse_range(n, text)) is not None}
+    values = {n: grammar.parse(n, text, ranged=ranged) for n, text in numbers.items() if n not in ranges}
     if given["system"] is not None:
         if given["chat"] is False:
             raise UsageError("A system message needs the model's chat template", "--system with --text", "Drop one")
@@ -315,7 +336,7 @@ def _collect(given: dict[str, Any], ranged: bool) -> Drawing:
             raise UsageError(
                 f"{flag(name)} is {' or '.join(choices)}", repr(given[name]), "Leave it out for the default"
             )
-    return Drawing(values=values, ranges=ranges, written=said, **given)
+    return Drawing(values=values, lists=lists, ranges=ranges, written=said, **given)
 
 
-assert {f.name for f in fields(Drawing)} == {"values", "ranges", "written", *(row[0] for row in _DRAWING)}
+assert {f.name for f in fields(Drawing)} == {"values", "lists", "ranges", "written", *(row[0] for row in _DRAWING)}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from poise.errors import ParameterError
+from poise.param_lists import LISTS
 from poise.params import MAX_SETTINGS, Number, check_value, find_parameter
 
 Values = tuple[Number | None, ...]
@@ -18,6 +19,12 @@ FORMS = "0.7, or 0.3,0.5,0.9, or 0..1.5:0.1, or off"
 RANGES: Mapping[str, str] = {
     "temperature": "0..1.5", "top_k": "1..off", "top_p": "0..1", "min_p": "0..1", "typical_p": "0.01..1",
     "repetition_penalty": "0.5..2", "frequency_penalty": "-2..2", "presence_penalty": "-2..2",
+    "top_n_sigma": "0.1..5", "epsilon_cutoff": "0..0.1", "eta_cutoff": "0..0.1", "top_h": "0.05..1", "tfs": "0..1",
+    "top_a": "0..1", "dynatemp_range": "0..1", "dynatemp_exponent": "0.2..3", "smoothing_factor": "0..3",
+    "smoothing_curve": "1..3", "xtc_probability": "0..1", "xtc_threshold": "0..0.5", "mirostat": "0..2",
+    "mirostat_tau": "1..10", "mirostat_eta": "0.01..1", "penalty_last_n": "0..64", "dry_multiplier": "0..2",
+    "dry_base": "1..3", "dry_allowed_length": "0..8", "dry_last_n": "0..64", "no_repeat_ngram_size": "0..8",
+    "guidance_scale": "1..3",
 }  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,3})?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d{1,15}", re.ASCII)
@@ -72,12 +79,18 @@ def parse_range(name: str, text: str) -> tuple[float, float] | None:
         return None
     _check_dots(name, text)
     ends = [check_value(name, _number(name, low, text, ranged=True))]
-    if high == OFF and find_parameter(name).kind == "int":
+    if high == OFF and counts_all(name):
         return float(ends[0]), math.inf
     if high == OFF:
         raise ParameterError(f"A range of {name} ends at a number", repr(text), f"For example {RANGES[name]}")
     ends.append(check_value(name, _number(name, high, text, ranged=True)))
     return float(ends[0]), float(ends[1])
+
+
+def counts_all(name: str) -> bool:
+    """Whether a parameter is a number of tokens that is off at the whole vocabulary."""
+    parameter = find_parameter(name)
+    return parameter.kind == "int" and parameter.neutral is None and not parameter.leaders
 
 
 def assignments(pairs: Iterable[str]) -> Mapping[str, Values]:
@@ -99,7 +112,7 @@ def assignments(pairs: Iterable[str]) -> Mapping[str, Values]:
 
 
 def pairs_of(written: Iterable[str]) -> dict[str, str]:
-    """Split ``name=values`` pairs, the values still as written.
+    """Split ``name=values`` pairs of parameters and of those that are lists, the values still as written.
 
     Args:
         written: for example ``["top-p=0.9,1"]``.
@@ -118,7 +131,8 @@ def pairs_of(written: Iterable[str]) -> dict[str, str]:
             raise ParameterError("-p takes name=value", repr(pair), "For example -p temperature=0.3,0.9")
         if name in read:
             raise ParameterError(f"{name} is given once", "it twice", f"Write all its values together: {name}=a,b")
-        find_parameter(name)
+        if name not in LISTS:
+            find_parameter(name)
         read[name] = text
     return read
 
