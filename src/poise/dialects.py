@@ -20,14 +20,15 @@ class Rules:
 
     Args:
         top_k_ties: whether tokens tied with the k-th stay (``keep``), or the lowest ids of them (``exact``).
-        top_p_scope: whether masses are of what is left (``left``), or of the row before top-k (``joint``).
+        top_p_scope: whether masses are of what is left (``left``), or of the row before top-k: always (``joint``), or where
+            there is no min-p.
         top_p_passes: whether the nucleus ends at the first mass >= p (False), or > p (True).
         top_p_zero: what p = 0 means: the likeliest token (``top``), off, or an error (``refused``).
         typical_ties: whether tokens as typical as the last kept one stay too (``keep`` or ``exact``).
         typical_passes: whether it ends at the first mass >= p (False), or > p (True).
         xtc_strict: whether XTC's members have p > threshold, and those tied with the least of them stay.
-        scopes: which tokens a penalty sees, by parameter: prompt and output (``all``), ``output``, or the prompt's last
-            token and the output.
+        scopes: which tokens a penalty sees, by parameter: prompt and output (``all``, also where it is not named),
+            ``output``, or the prompt's last token and the output.
         window: the last so many tokens of the scope that penalties see unless penalty_last_n says otherwise; None for all.
         dry_window: the same for DRY.
         greedy_last: whether temperature 0 takes the likeliest of what the steps before it left, rather than of all.
@@ -36,7 +37,7 @@ class Rules:
     """
 
     top_k_ties: Literal["keep", "exact"] = "keep"
-    top_p_scope: Literal["left", "joint"] = "left"
+    top_p_scope: Literal["left", "joint", "joint without min_p"] = "left"
     top_p_passes: bool = False
     top_p_zero: Literal["top", "off", "refused"] = "top"
     typical_ties: Literal["keep", "exact"] = "keep"
@@ -125,7 +126,10 @@ DIALECTS: Mapping[str, Dialect] = {
                 "bad_words", "logit_bias", *_PENALTIES, "temperature", "min_p", "top_k", "top_p",
             ),
             source="vLLM 0.33, vllm/v1/sample/sampler.py",
-            rules=Rules(top_p_zero="refused", greedy_below=1e-5, temperature_floor=0.01),
+            rules=Rules(
+                top_p_zero="refused", greedy_below=1e-5, temperature_floor=0.01,
+                scopes={**Rules().scopes, "bad_words": "output"},
+            ),
             limits={"temperature": (0, 2), "logit_bias": (-100, 100)},
             version="0.33.0",
         ),
@@ -147,7 +151,8 @@ DIALECTS: Mapping[str, Dialect] = {
             ),
             source="SGLang 0.5.23, srt/layers/sampler.py, srt/sampling/penaltylib",
             rules=Rules(
-                top_p_scope="joint", top_p_zero="refused", scopes=dict.fromkeys(_PENALTIES, "output"),
+                top_p_scope="joint without min_p", top_p_zero="refused",
+                scopes=dict.fromkeys(_PENALTIES, "output"),
                 greedy_below=1e-6,
             ),
             limits={"repetition_penalty": (0, 2)},

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from poise.law import History as History
 from poise.law import Reshaped as Reshaped
+from poise.law import State as State
 from poise.params import SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 
@@ -28,8 +29,14 @@ class Law(Protocol):
         settings: Sequence[SamplingParams],
         histories: Sequence[History],
         barred: Sequence[frozenset[int]],
+        states: Sequence[State] = (),
+        unconditional: Sequence[int | None] = (),
     ) -> Reshaped:
-        """Reshape row `rows[j]` of `logits` by `settings[j]`, with the tokens `barred[j]` cut first."""
+        """Reshape row `rows[j]` of `logits` by `settings[j]`, with the tokens `barred[j]` cut first.
+
+        `states[j]` says how XTC's coin fell and where mirostat's cut stands; without any, the coin struck and the cut
+        is that of a text's start. `unconditional[j]` is the row of the same text without its prompt, for guidance.
+        """
         ...
 
     def normaliser(self, logits: Logits) -> NDArray[np.float64]:

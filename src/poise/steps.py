@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from poise.law import PENALTIES, RESHAPINGS, ROUNDING, History, Reshaped
+from poise.dialects import Rules
+from poise.law import FRESH, PENALTIES, RESHAPINGS, ROUNDING, Facts, History, Reshaped, State, heat, scaled
 from poise.params import Number, SamplingParams
 
 Values = NDArray[np.floating[Any]]  # (V,) or (n,): float32 as the model computed them, float64 once penalised
@@ -27,6 +28,9 @@ FINE = 1e-10  # the same in float64: 1e-16 per term, 2^19 terms
 NEAR = 1e-9  # distances closer than this might change places
 WIDTH = 16  # tokens that share one peak; also every how manieth token a sample takes
 MANY = 2048  # candidates from which on a sample is worth its time
+PLAIN = frozenset({
+    "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "frequency_penalty", "presence_penalty",
+})  # fmt: skip
 
 
 class Plan(NamedTuple):
@@ -35,6 +39,8 @@ class Plan(NamedTuple):
     penalties: tuple[tuple[str, Number], ...]
     steps: tuple[tuple[str, Number], ...]
     scale: float
+    plain: bool
+    params: SamplingParams
 
     @property
     def cuts(self) -> bool:
@@ -59,6 +65,8 @@ class TorchLaw:
         settings: Sequence[SamplingParams],
         histories: Sequence[History],
         barred: Sequence[frozenset[int]],
+        states: Sequence[State] = (),
+        unconditional: Sequence[int | None] = (),
     ) -> Reshaped:
         """Reshape row `rows[j]` of `logits` by `settings[j]`.
 
@@ -68,16 +76,37 @@ class TorchLaw:
             settings: (J,) laws.
             histories: (J,) what was said before; penalties look at it.
             barred: (J,) token ids cut before anything else.
+            states: (J,) XTC's coins and mirostat's cuts; none for the start of every text, with the coin struck.
+            unconditional: (J,) indices into B, of the row of the same text without its prompt; guidance needs them.
 
         Returns:
             J rows (V,) that hold the penalised logits exactly, -inf where cut, and the scales (J,).
             Do not write into the rows: two settings that leave all tokens share one.
+
+        Raises:
+            ParameterError: a token id beyond the vocabulary, every token barred, guidance without the other row.
         """
         plans = [_plan(params) for params in settings]
-        whole = _edited(self._host(logits), rows, plans, histories, barred)
+        host = self._host(logits)
+        slow = [j for j, plan in enumerate(plans) if not plan.plain]
+        quick = [j for j, plan in enumerate(plans) if plan.plain]
+        values: list[Values] = [host[0]] * len(plans)
+        scale = np.array([p.scale for p in plans], dtype=np.float64)
+        whole = _edited(
+            host, [rows[j] for j in quick], [plans[j] for j in quick], [histories[j] for j in quick],
+            [barred[j] for j in quick],
+        )  # fmt: skip
         with np.errstate(over="ignore"):  # what is so far down weighs nothing
-            values = [_left(row, plan) if plan.cuts else row.values for row, plan in zip(whole, plans, strict=True)]
-        return Reshaped(values, np.array([p.scale for p in plans], dtype=np.float64))
+            for j, row in zip(quick, whole, strict=True):
+                values[j] = _left(row, plans[j]) if plans[j].cuts else row.values
+        for j in slow:
+            row = host[rows[j]].astype(np.float64)
+            row[list(barred[j])] = -np.inf
+            other = unconditional[j] if unconditional else None
+            state = states[j] if states else FRESH
+            beside = None if other is None else host[other].astype(np.float64)
+            values[j], scale[j] = scaled(row, plans[j].params, histories[j], state, unconditional=beside)
+        return Reshaped(values, scale)
 
     def normaliser(self, logits: torch.Tensor) -> NDArray[np.float64]:
         """ln Σ exp of each row.
@@ -179,7 +208,8 @@ def _plan(params: SamplingParams) -> Plan:
     active = params.active()
     penalties = tuple((n, v) for n, v in active.items() if n in PENALTIES)
     steps = tuple((n, v) for n, v in active.items() if n in RESHAPINGS)
-    return Plan(penalties, steps, float(active.get("temperature", 1.0)))
+    plain = not params.lists() and active.keys() <= PLAIN and params.how.rules == Rules()
+    return Plan(penalties, steps, heat(params), plain, params)
 
 
 def _to_numpy(logits: torch.Tensor) -> Values:
@@ -245,7 +275,7 @@ def _kept(row: _Row, plan: Plan) -> Ids:
             return ids
     z = row.values.astype(np.float64)
     for name, value in plan.steps:
-        z = RESHAPINGS[name](z, value)
+        z = RESHAPINGS[name](z, Facts(plan.params))
     return np.flatnonzero(z > -np.inf)
 
 

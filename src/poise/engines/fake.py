@@ -46,20 +46,19 @@ class FakeLaw:
         settings: Sequence[SamplingParams],
         histories: Sequence[definition.History],
         barred: Sequence[frozenset[int]],
+        states: Sequence[definition.State] = (),
+        unconditional: Sequence[int | None] = (),
     ) -> Reshaped:
         """See `sessions.Law.reshape`."""
-        values = np.array([logits[b] for b in rows])
-        scale = np.ones(len(rows))
+        values, scale = [np.array(logits[b], dtype=np.float64) for b in rows], np.ones(len(rows))
         for j, (params, history) in enumerate(zip(settings, histories, strict=True)):
-            values[j, list(barred[j])] = -np.inf
-            for step in definition.steps(values[j], params, history):
-                if step.name == "temperature":
-                    scale[j] = step.value
-                elif step.name in definition.PENALTIES:
-                    values[j] = step.logits
-                else:
-                    values[j, np.isneginf(step.logits)] = -np.inf
-        return Reshaped(list(values), scale)
+            values[j][list(barred[j])] = -np.inf
+            other = unconditional[j] if unconditional else None
+            values[j], scale[j] = definition.scaled(
+                values[j], params, history, states[j] if states else definition.FRESH,
+                unconditional=None if other is None else logits[other],
+            )  # fmt: skip
+        return Reshaped(values, scale)
 
     def normaliser(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """See `sessions.Law.normaliser`."""

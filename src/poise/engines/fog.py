@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poise.law import RESHAPINGS, ROUNDING
-from poise.params import Number
+from poise.law import ROUNDING, reshape
+from poise.params import Number, SamplingParams
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.intp]
@@ -79,7 +79,7 @@ class Fog:
                 state = state and self._heated(state, float(value))
             elif state is None:
                 live = np.flatnonzero(z > -np.inf)
-                left = RESHAPINGS[name](z[live], value)
+                left = reshape(z[live], SamplingParams.model_validate({name: value}))
                 z = z.copy()
                 z[live[left == -np.inf]] = -np.inf
             else:

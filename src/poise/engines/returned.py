@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from poise.engines.fog import Fog, lifted
 from poise.errors import ParameterError, ServerError
-from poise.law import PENALTIES, History, Reshaped
+from poise.law import PENALTIES, History, Reshaped, State
 from poise.params import SamplingParams
 
 Floats = NDArray[np.float64]
@@ -88,6 +88,8 @@ class ReturnedLaw:
         settings: Sequence[SamplingParams],
         histories: Sequence[History],
         barred: Sequence[frozenset[int]],
+        states: Sequence[State] = (),
+        unconditional: Sequence[int | None] = (),
     ) -> Reshaped:
         """See `sessions.Law.reshape`.
 

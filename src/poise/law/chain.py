@@ -1,0 +1,244 @@
+"""All steps of a law, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from poise.errors import ParameterError
+from poise.law import heat as hot
+from poise.law import mirostat, penalties, truncations
+from poise.law.rows import FRESH, NOTHING_SAID, Facts, History, Row, State
+from poise.params import DIALECTS, PARAMETERS, SamplingParams
+
+Definition = Callable[[Row, Facts], Row]
+
+
+def _number(facts: Facts, name: str) -> float:
+    value = facts.params.number(name)
+    assert value is not None
+    return float(value)
+
+
+def _plain(function: Callable[[Row, float], Row], name: str) -> Definition:
+    """A step that looks at its number alone."""
+    return lambda row, facts: function(row, _number(facts, name))
+
+
+def _penalty(function: Callable[[Row, float, Any], Row], name: str) -> Definition:
+    return lambda row, facts: function(row, _number(facts, name), penalties.scoped(facts.history, facts.params, name))
+
+
+def _guidance(row: Row, facts: Facts) -> Row:
+    if facts.unconditional is None:
+        raise ParameterError(
+            "guidance_scale needs the logits of the same text without its prompt",
+            f"guidance_scale={facts.params.guidance_scale:g} without them",
+            "Leave it out here",
+        )
+    return penalties.guidance_scale(row, _number(facts, "guidance_scale"), facts.unconditional)
+
+
+def _ngrams(row: Row, facts: Facts) -> Row:
+    said = penalties.whole_text(facts.history, facts.params, "no_repeat_ngram_size")
+    return penalties.no_repeat_ngram_size(row, int(_number(facts, "no_repeat_ngram_size")), said)
+
+
+def _bad_words(row: Row, facts: Facts) -> Row:
+    said = penalties.whole_text(facts.history, facts.params, "bad_words")
+    return penalties.bad_words(row, facts.params.bad_words or (), said)
+
+
+def _dynatemp(row: Row, facts: Facts) -> Row:
+    return hot.temperature(row, dynamic_heat(row, facts.params))
+
+
+def _smoothing(row: Row, facts: Facts) -> Row:
+    return hot.smoothing(row, _number(facts, "smoothing_factor"), _number(facts, "smoothing_curve"))
+
+
+def _top_k(row: Row, facts: Facts) -> Row:
+    return truncations.top_k(row, int(_number(facts, "top_k")), facts.params.how.rules.top_k_ties)
+
+
+def _top_p(row: Row, facts: Facts) -> Row:
+    rules = facts.params.how.rules
+    whole = facts.whole if joint(facts.params) else None
+    return truncations.top_p(row, _number(facts, "top_p"), rules.top_p_passes, whole)
+
+
+def _typical_p(row: Row, facts: Facts) -> Row:
+    rules = facts.params.how.rules
+    return truncations.typical_p(row, _number(facts, "typical_p"), rules.typical_ties, rules.typical_passes)
+
+
+def _xtc(row: Row, facts: Facts) -> Row:
+    if not facts.state.struck:
+        return row
+    return truncations.xtc(row, _number(facts, "xtc_threshold"), facts.params.how.rules.xtc_strict)
+
+
+def _mirostat(row: Row, facts: Facts) -> Row:
+    return mirostat.mirostat(row, int(_number(facts, "mirostat")), cut_of(facts.params, facts.state))
+
+
+PENALTIES: Mapping[str, Definition] = {
+    "guidance_scale": _guidance,
+    "logit_bias": lambda row, facts: penalties.logit_bias(row, facts.params.logit_bias or ()),
+    "repetition_penalty": _penalty(penalties.repetition_penalty, "repetition_penalty"),
+    "frequency_penalty": _penalty(penalties.frequency_penalty, "frequency_penalty"),
+    "presence_penalty": _penalty(penalties.presence_penalty, "presence_penalty"),
+    "dry_multiplier": penalties.dry,
+    "no_repeat_ngram_size": _ngrams,
+    "bad_words": _bad_words,
+}
+RESHAPINGS: Mapping[str, Definition] = {
+    "temperature": lambda row, facts: hot.temperature(row, hot.heat(facts.params)),
+    "dynatemp_range": _dynatemp,
+    "smoothing_factor": _smoothing,
+    "top_n_sigma": _plain(truncations.top_n_sigma, "top_n_sigma"),
+    "top_h": _plain(truncations.top_h, "top_h"),
+    "top_k": _top_k,
+    "top_p": _top_p,
+    "min_p": _plain(truncations.min_p, "min_p"),
+    "typical_p": _typical_p,
+    "epsilon_cutoff": _plain(truncations.epsilon_cutoff, "epsilon_cutoff"),
+    "eta_cutoff": _plain(truncations.eta_cutoff, "eta_cutoff"),
+    "tfs": _plain(truncations.tfs, "tfs"),
+    "top_a": _plain(truncations.top_a, "top_a"),
+    "mirostat": _mirostat,
+    "xtc_probability": _xtc,
+}
+DEFINITIONS: Mapping[str, Definition] = {**PENALTIES, **RESHAPINGS}
+assert {step for dialect in DIALECTS.values() for step in dialect.order} == DEFINITIONS.keys()
+assert {name for name, p in PARAMETERS.items() if not p.leaders} <= DEFINITIONS.keys()
+
+
+class Step(NamedTuple):
+    """One reshaping as applied: its name, its value (a number, or a list as tuples), and the row after it, (V,)."""
+
+    name: str
+    value: Any
+    logits: Row
+
+
+def joint(params: SamplingParams) -> bool:
+    """Whether top-p weighs the row before top-k."""
+    scope = params.how.rules.top_p_scope
+    return scope == "joint" or (scope == "joint without min_p" and not params.min_p)
+
+
+def cut_of(params: SamplingParams, state: State) -> float:
+    """Mirostat's cut at a step, bits: 2 tau at first."""
+    tau = params.number("mirostat_tau")
+    assert tau is not None
+    return 2.0 * tau if state.mu is None else state.mu
+
+
+def dynamic_heat(row: Row, params: SamplingParams) -> float:
+    """The dynamic temperature of a row under a law."""
+    reach, exponent = params.number("dynatemp_range"), params.number("dynatemp_exponent")
+    assert reach is not None and exponent is not None
+    return hot.dynamic(row, hot.heat(params), reach, exponent)
+
+
+def acting(params: SamplingParams) -> tuple[str, ...]:
+    """The steps that act, in order.
+
+    A dynamic temperature takes the place of the plain one. Greedy takes the likeliest of what the penalties left, and
+    no other step acts, except in dialects whose greedy takes the likeliest of what all steps before it left.
+    """
+    on = params.steps
+    if params.greedy and not params.how.rules.greedy_last:
+        return tuple(n for n in on if n in PENALTIES or n == "temperature")
+    return tuple(n for n in on if n != "temperature") if "dynatemp_range" in on else on
+
+
+def steps(
+    logits: Row,
+    params: SamplingParams,
+    history: History = NOTHING_SAID,
+    state: State = FRESH,
+    *,
+    unconditional: Row | None = None,
+) -> list[Step]:
+    """Apply a law to one row and keep every intermediate row.
+
+    Args:
+        logits: the model's, shape (V,).
+        params: the law.
+        history: what was said before.
+        state: XTC's coin and mirostat's cut.
+        unconditional: logits of the same text without its prompt, (V,); guidance needs them.
+
+    Returns:
+        The active steps in the dialect's order.
+
+    Raises:
+        ParameterError: a token id beyond the vocabulary, every token barred, guidance without the other logits.
+
+    >>> [s.name for s in steps(np.array([3.0, 2.0, 1.0]), SamplingParams(temperature=0.5, top_p=0.8))]
+    ['temperature', 'top_p']
+    """
+    row = np.asarray(logits, dtype=np.float64)
+    facts = Facts(params, history, state, unconditional)
+    done: list[Step] = []
+    for name in acting(params):
+        if name == "top_k":
+            facts = facts._replace(whole=row)
+        row = DEFINITIONS[name](row, facts)
+        done.append(Step(name, getattr(params, name), row))
+    return done
+
+
+def reshape(
+    logits: Row,
+    params: SamplingParams,
+    history: History = NOTHING_SAID,
+    state: State = FRESH,
+    *,
+    unconditional: Row | None = None,
+) -> Row:
+    """The reshaped logits of one row, (V,), -inf where a token is cut; see `steps`.
+
+    >>> reshape(np.array([3.0, 2.0, 1.0]), SamplingParams(temperature=0.5, top_p=0.8))
+    array([  6., -inf, -inf])
+    """
+    done = steps(logits, params, history, state, unconditional=unconditional)
+    return done[-1].logits if done else np.asarray(logits, dtype=np.float64)
+
+
+def scaled(
+    logits: Row,
+    params: SamplingParams,
+    history: History = NOTHING_SAID,
+    state: State = FRESH,
+    *,
+    unconditional: Row | None = None,
+) -> tuple[Row, float]:
+    """The same as the noise takes it: token i's score is `values[i] + scale * g[i]`.
+
+    Args:
+        logits, params, history, state, unconditional: see `steps`.
+
+    Returns:
+        The row before the division by the temperature, (V,), -inf where a token is cut, and the temperature, 0 for
+        greedy.
+    """
+    row = values = np.asarray(logits, dtype=np.float64)
+    scale = 1.0
+    heated = False
+    for step in steps(logits, params, history, state, unconditional=unconditional):
+        if step.name in ("temperature", "dynatemp_range"):
+            scale = hot.heat(params) if step.name == "temperature" else dynamic_heat(row, params)
+            if scale == 0:
+                return values, 0.0
+            heated = True
+        elif step.name == "smoothing_factor" or step.name in PENALTIES:
+            values = step.logits * scale if heated else step.logits
+        else:
+            values = np.where(step.logits > -np.inf, values, -np.inf)
+        row = step.logits
+    return values, scale
