@@ -20,7 +20,10 @@ FLOORS = (
     Floor("the verdict", ("verdicts",)),
     Floor("what is left on other prompts", ("holdouts",)),
     Floor("what may be concluded", ("comparisons", "curves", "samples")),
-    Floor("draw everything, measure everything", ("sweeps", "dials", "whys", "measurements", "judging", "fakeserver")),
+    Floor(
+        "draw everything, measure everything",
+        ("sweeps", "dials", "whys", "traces", "measurements", "judging", "fakeserver"),
+    ),
     Floor("along the range, against a reference, before a judge", ("partings", "forecasts", "references", "judges")),
     Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches", "costs")),
     Floor("what servers honour", ("probes",)),
@@ -30,7 +33,19 @@ FLOORS = (
     Floor("who draws, what was drawn", ("sessions", "ledger", "trials")),
     Floor(
         "the law at speed, the file, the words",
-        ("steps", "draws", "codec", "database", "tables", "tabular", "targets", "pieces", "forks", "races"),
+        (
+            "steps",
+            "draws",
+            "distances",
+            "codec",
+            "database",
+            "tables",
+            "tabular",
+            "targets",
+            "pieces",
+            "forks",
+            "races",
+        ),
     ),
     Floor(
         "the law, the records, all pairs",
