@@ -261,7 +261,7 @@ def checked_study(path: str | None) -> str | None:
 def _flags(ranged: bool) -> list[tuple[str, Any, Any]]:
     """Name, annotation and default of every drawing flag, common ones first."""
     law = LAW_OF_DIAL if ranged else LAW
-    common, more = _law_flags(law)
+    common, more = law_flags(law)
     pairs = typer.Option("-p", metavar="NAME=VALUES", rich_help_panel=law, help="The same, for scripts. Repeatable.")
     made: list[tuple[str, Any, Any]] = [*common, ("pairs", Annotated[list[str], pairs], [])]
     for name, kind, default, declared, panel, meaning in _DRAWING:
@@ -278,7 +278,7 @@ def _flags(ranged: bool) -> list[tuple[str, Any, Any]]:
     return [*made, *more]
 
 
-def _law_flags(law: str) -> tuple[list[tuple[str, Any, Any]], list[tuple[str, Any, Any]]]:
+def law_flags(law: str) -> tuple[list[tuple[str, Any, Any]], list[tuple[str, Any, Any]]]:
     """The flags of the parameters: common ones, and the others."""
     said = {name: ("VALUES", f"{p.range_text}  {p.meaning}") for name, p in PARAMETERS.items()}
     made: list[tuple[str, Any, Any]] = []

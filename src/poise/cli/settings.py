@@ -11,13 +11,13 @@ from typing import Any
 
 from poise.cli import grammar
 from poise.errors import ParameterError, UsageError
-from poise.param_lists import LISTS
+from poise.param_lists import LISTS, read_list
 from poise.params import DEFAULT_DIALECT, SamplingParams, find_parameter
 
 EXAMPLE = "temperature=0.7 top_p=0.9"
 HELP = (
-    'Settings: name=value words, a trial\'s name, or a .json file of them; lists as logit_bias={"50":-1}, '
-    "order=top_k;temperature. A word replaces what the file says."
+    'Settings: name=value words, a trial\'s name, or a .json file of them; lists as logit_bias={"50":-1} or 50:-1, '
+    "order=top_k;temperature. A word replaces what a file says."
 )
 _NAME = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)=")
 _NEXT = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9_-]*=)")  # the comma that parts settings in a trial's name
@@ -103,26 +103,12 @@ def _value(name: str, text: str) -> Any:
     if name == "dialect":
         return text
     if name in LISTS:
-        return None if text == grammar.OFF else _list(name, text)
+        return None if text == grammar.OFF else read_list(name, text)
     find_parameter(name)
     found = grammar.parse(name, text)
     if len(found) > 1:
         raise ParameterError(f"{name} has one value here", repr(text), "Take one setting at a time")
     return found[0]
-
-
-def _list(name: str, text: str) -> Any:
-    """A list as a trial's name has it: 50:-1;7:2."""
-    parts: list[Any] = [part for part in text.split(";") if part]
-    try:
-        if name == "logit_bias":
-            return [(int(token), float(bias)) for token, bias in (part.split(":") for part in parts)]
-        if name == "bad_words":
-            return [[int(token) for token in part.split(":")] for part in parts]
-    except ValueError:
-        example = 'logit_bias={"50": -1}' if name == "logit_bias" else "bad_words=[[262, 50], [13]]"
-        raise ParameterError(f"{name} is a list of token ids", repr(text), f"For example {example}") from None
-    return parts
 
 
 def _read_file(name: str) -> dict[str, Any]:
