@@ -71,6 +71,7 @@ class Dialect:
         limits: ranges that are narrower than poise's, by parameter: (lowest, highest).
         defaults: what an empty request gets, by parameter, where that is not off.
         version: that `source` was read at, and checked against where `docs/conformance.md` says so.
+        known: whether the engine's order and boundary rules are known at all; what stands here is then a guess.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Dialect:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     defaults: Mapping[str, Number] = field(default_factory=dict, hash=False)
     version: str = ""
+    known: bool = True
 
     def has(self, step: str) -> bool:
         """Whether the dialect has a step, poise's extensions included."""
@@ -114,7 +116,7 @@ _LLAMA_CPP_RULES = Rules(
     top_k_ties="exact", typical_ties="exact", typical_passes=True,
     scopes=dict.fromkeys(_PENALTIES, "all"), window=64, dry_window=64, greedy_last=True,
 )  # fmt: skip
-_MIROSTAT_ALONE = {"mirostat": ("logit_bias", "temperature", "dynatemp_range", "mirostat")}
+_MIROSTAT_ALONE = {"mirostat": ("logit_bias", "temperature", "mirostat")}
 
 DIALECTS: Mapping[str, Dialect] = {
     d.name: d
@@ -187,8 +189,9 @@ DIALECTS: Mapping[str, Dialect] = {
         ),
         Dialect(
             name="server",
-            order=(*_PENALTIES, "temperature", "top_k", "top_p", "min_p", "typical_p"),
+            order=("logit_bias", *_PENALTIES, "temperature", "top_k", "top_p", "min_p", "typical_p"),
             source="whatever a server does: the order is its own and could not be told; `poise probe` says what could",
+            known=False,
         ),
     )
 }  # fmt: skip
