@@ -31,6 +31,7 @@ _WHERE = {
     "Score": "poise.scores",
     "ServerOptions": "poise.engines.remote_options",
     "Study": "poise.study",
+    "Trace": "poise.traces",
     "UseCase": "poise.usecases",
     "Verdict": "poise.verdicts",
     "Verdicts": "poise.verdicts",
@@ -52,6 +53,7 @@ _WHERE = {
     "human_nll": "poise.curves",
     "judge": "poise.judging",
     "latest_study": "poise.places",
+    "law_chart": "poise.reports.lawcharts",
     "load": "poise.engines",
     "load_use_case": "poise.usecases",
     "measure": "poise.measurements",
@@ -68,6 +70,7 @@ _WHERE = {
     "sweep": "poise.sweeps",
     "sweep_until_decided": "poise.verdicts",
     "template_text": "poise.usecases",
+    "trace": "poise.traces",
     "why": "poise.whys",
 }
 
@@ -113,6 +116,7 @@ if TYPE_CHECKING:
     from poise.reports.charts import curve_chart as curve_chart
     from poise.reports.claims import check_claims as check_claims
     from poise.reports.dialpage import dial_report as dial_report
+    from poise.reports.lawcharts import law_chart as law_chart
     from poise.scores import Score as Score
     from poise.scores import score as score
     from poise.servers.honours import Probe as Probe
@@ -120,6 +124,8 @@ if TYPE_CHECKING:
     from poise.sweeps import generate as generate
     from poise.sweeps import plan as plan
     from poise.sweeps import sweep as sweep
+    from poise.traces import Trace as Trace
+    from poise.traces import trace as trace
     from poise.usecases import UseCase as UseCase
     from poise.usecases import built_in_names as built_in_names
     from poise.usecases import load_use_case as load_use_case

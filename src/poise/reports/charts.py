@@ -326,13 +326,43 @@ def curve_figure(curves: Sequence[tuple[str, Curve]], format: Figure) -> bytes:
     """
     import altair as alt
 
-    drawn = alt.vconcat(*(curve_chart(c, about) for about, c in curves)).resolve_scale(x="independent")
+    return _saved(alt.vconcat(*(curve_chart(c, about) for about, c in curves)).resolve_scale(x="independent"), format)
+
+
+def drawn(spec: Spec) -> Any:
+    """A specification as a chart that a notebook shows.
+
+    Args:
+        spec: Vega-Lite, with its data.
+
+    Returns:
+        An Altair chart.
+    """
+    import altair as alt
+
+    return alt.Chart.from_dict(spec)
+
+
+def written(spec: Spec, format: Figure) -> bytes:
+    """A specification as a file for print or web.
+
+    Args:
+        spec: Vega-Lite, with its data.
+        format: ``svg``, ``png`` at twice the size, or ``pdf``.
+
+    Returns:
+        The file's content.
+    """
+    return _saved(drawn(spec), format)
+
+
+def _saved(chart: Any, format: Figure) -> bytes:
     if format == "svg":
         text = io.StringIO()
-        drawn.save(text, format=format)
+        chart.save(text, format=format)
         return text.getvalue().encode()
     out = io.BytesIO()
-    drawn.save(out, format=format, **({"scale_factor": 2} if format == "png" else {}))
+    chart.save(out, format=format, **({"scale_factor": 2} if format == "png" else {}))
     return out.getvalue()
 
 

@@ -41,7 +41,7 @@ class _Moment(NamedTuple):
         if self.names is not None:
             return self.names[token]
         assert self.engine is not None
-        return self.engine.decode([token]) or ("end of text" if token in self.engine.eos_ids else "")
+        return self.engine.decode([token])
 
 
 def trace(
@@ -99,10 +99,11 @@ def _followed(moment: _Moment, params: SamplingParams, top: int) -> Trace:
     likely = np.argsort(-np.maximum(before, after), kind="stable")[: min(top, before.size)]
     shown = tuple(int(i) for i in sorted(likely, key=lambda i: (-before[i], i)))
     skipped = [n for n in params.steps if n not in [s.name for s in struck]]
+    engine = moment.engine
     return Trace(
         params=params, about=moment.about, model=before, steps=struck, probabilities=after, strikes=strikes,
-        shown=shown, words={i: moment.word(i) for i in shown}, plain=moment.engine is None,
-        notes=tuple(_notes(params, strikes, skipped, struck)),
+        shown=shown, words={i: moment.word(i) for i in shown}, plain=engine is None,
+        ends=frozenset() if engine is None else engine.eos_ids, notes=tuple(_notes(params, strikes, skipped, struck)),
     )  # fmt: skip
 
 
@@ -171,7 +172,9 @@ def _of_toy(logits: Row, history: History, words: Sequence[str], params: Samplin
     if free is not None and free.size != logits.size:
         raise UsageError("Both rows of logits are of one vocabulary", f"{logits.size} and {free.size}", "Give both")
     breakers = frozenset((i,) for i, name in enumerate(names) if any(b in name for b in params.dry_breakers or ()))
-    return _Moment(logits, history._replace(breakers=breakers), free, f"{logits.size} tokens", names)
+    return _Moment(
+        logits, history._replace(breakers=breakers), free, f"A toy distribution of {logits.size} tokens", names
+    )
 
 
 def _row(what: str, given: Any) -> Row:

@@ -18,6 +18,7 @@ from poise.tables import Table, whole_html, whole_text
 
 WIDTH = 98  # columns of a terminal beyond which steps have numbers for names
 LONGEST = 18  # characters of a token's text in a table
+NAMED = 3  # tokens that a sentence names
 _INDENT, _GAP = 2, 2
 
 
@@ -58,6 +59,7 @@ class Trace:
         shown: ids of the likeliest tokens before or after, likeliest first: all of a small vocabulary.
         words: their texts.
         plain: whether the words are names that a user gave, rather than text of a model.
+        ends: tokens that end the text.
         notes: what a reader has to know.
     """
 
@@ -70,6 +72,7 @@ class Trace:
     shown: tuple[int, ...]
     words: Mapping[int, str]
     plain: bool
+    ends: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
 
     @property
@@ -84,7 +87,7 @@ class Trace:
         text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
         if self.plain:
             return text
-        return f"“{text}”" if text else f"token {token}"
+        return "end of text" if token in self.ends else f"“{text}”" if text else f"token {token}"
 
     def beside(self, other: Trace) -> Beside:
         """This law and another on the same next token.
@@ -251,7 +254,7 @@ def _parting(a: Trace, b: Trace, far: float) -> Parting | None:
             tokens = tuple(map(int, decisive[cut]))
             mine, theirs = (a, b) if side == 0 else (b, a)
             place = _place(theirs, mine.steps[number - 1].name)
-            return Parting("kept", *((number, place) if side == 0 else (place, number)), tokens)
+            return Parting("kept", number if side == 0 else place, place if side == 0 else number, tokens)
     left, right = (together + 1 if together < len(t.steps) else None for t in (a, b))
     return Parting("probabilities", left, right)
 
@@ -283,15 +286,13 @@ def _step_said(t: Trace, number: int | None) -> str:
 
 def _tokens_said(b: Beside, tokens: Sequence[int]) -> str:
     """Which side keeps which of the tokens in the end."""
-    words = {**b.right.words, **b.left.words}
     said = []
     for t, other in ((b.left, b.right), (b.right, b.left)):
         mine = [i for i in tokens if t.probabilities[i] > 0 and other.probabilities[i] == 0]
-        if mine:
-            named = [t.word(i) if i in t.words else f"token {i}" for i in mine if i in words][:3]
-            more = f"{len(mine):,} more tokens" if len(mine) > 1 else "one more token"
-            said.append(
-                f"{_called(t, other)} keeps {more}"
-                + (f" ({', '.join(named)}{'' if len(named) == len(mine) else ', …'})" if named else "")
-            )
+        if not mine:
+            continue
+        named = [(t if i in t.words else other).word(i) for i in mine if i in t.words or i in other.words][:NAMED]
+        more = "one more token" if len(mine) == 1 else f"{len(mine):,} more tokens"
+        shown = ", ".join([*named, *(["…"] if len(named) < len(mine) else [])])
+        said.append(f"{_called(t, other)} keeps {more}{f' ({shown})' if named else ''}")
     return "; ".join(said) or "other tokens are left after it, the same in the end"
