@@ -82,13 +82,20 @@ def top_a(logits: Row, value: float) -> Row:
 
 
 def top_h(logits: Row, value: float) -> Row:
-    """Of the 100 likeliest keep the prefix whose terms -p ln p add up to at most h of all 100; always the first."""
+    """Of the 100 likeliest keep the prefix whose terms -p ln p add up to at most h of all 100; always the first.
+
+    A token whose probability is 0 is cut, as transformers' term is then no number.
+    """
     order = descending(logits)[:TOP_H]
-    p = probabilities(logits[order])
+    return only(logits, order[: top_h_count(logits[order], value)])
+
+
+def top_h_count(ranked: Row, value: float) -> int:
+    """How many of the likeliest top-h keeps; `ranked` are their logits, descending, (100,)."""
+    p = probabilities(ranked)
     terms = np.zeros_like(p)
     terms[p > 0] = -p[p > 0] * np.log(p[p > 0])
-    carried = np.cumsum(terms)[1:]
-    return only(logits, order[: 1 + int(np.sum(carried <= value * np.sum(terms) * (1 + ROUNDING)))])
+    return 1 + int(np.sum(np.cumsum(terms)[1:] <= value * np.sum(terms) * (1 + ROUNDING)))
 
 
 def tfs(logits: Row, value: float) -> Row:
@@ -113,7 +120,7 @@ def xtc(logits: Row, threshold: float, strict: bool = False) -> Row:
         members = p[p > threshold * (1 + ROUNDING)]
         return np.where(p > np.min(members), -np.inf, logits) if members.size else logits
     order = descending(logits)
-    count = int(np.sum(p >= threshold * (1 - ROUNDING)))
+    count = int(np.sum((p >= threshold * (1 - ROUNDING)) & (logits > -np.inf)))
     return only(logits, order[max(count - 1, 0) :])
 
 
