@@ -105,6 +105,12 @@ COMMANDS = (
         "poise dump -o texts.parquet",
     ),
     Command(
+        "law",
+        "poise.cli.lawing:law",
+        "Follow one next token through every step of a dialect, as numbers and as a picture.",
+        "poise law --logits 3,2,1 --temperature 0.5 --top-p 0.8 --beside llama.cpp",
+    ),
+    Command(
         "list",
         "poise.cli.catalogues:list_names",
         "List parameters, metrics, engines, models, dialects or use cases.",

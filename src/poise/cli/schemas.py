@@ -11,6 +11,7 @@ from poise.cli.fields import ParamsRecord as ParamsRecord
 from poise.cli.fields import Record as Record
 from poise.cli.fields import Scope as Scope
 from poise.cli.judge_records import JudgedRecord, JudgePlanRecord, Scored
+from poise.cli.law_records import LawRecord as LawRecord
 from poise.cli.probe_records import FindingRecord as FindingRecord
 from poise.cli.probe_records import ProbeRecord as ProbeRecord
 from poise.cli.verdict_records import Decided as Decided
@@ -325,6 +326,7 @@ DOCUMENTS: dict[str, type[Record]] = {
     "decide": Decided,
     "report": Reported,
     "dump": Dumped,
+    "law": LawRecord,
     "list": Listed,
     "usecase list": Listed,
     "usecase show": UseCaseRecord,

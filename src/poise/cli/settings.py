@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from poise.cli import grammar
+from poise.cli.flags import law_flags
 from poise.errors import ParameterError, UsageError
 from poise.param_lists import LISTS, read_list
 from poise.params import DEFAULT_DIALECT, SamplingParams, find_parameter
@@ -19,6 +23,7 @@ HELP = (
     'Settings: name=value words, a trial\'s name, or a .json file of them; lists as logit_bias={"50":-1} or 50:-1, '
     "order=top_k;temperature. A word replaces what a file says."
 )
+ONE_VALUE = "Decoding parameters, one value each; off leaves one out"
 _NAME = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)=")
 _NEXT = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9_-]*=)")  # the comma that parts settings in a trial's name
 _JSON = json.JSONDecoder()
@@ -126,3 +131,52 @@ def _read_file(name: str) -> dict[str, Any]:
             "A file of settings holds one object", f"{name}: {reprlib.repr(found)}", 'For example {"temperature": 0.7}'
         )
     return found
+
+
+def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command a flag per decoding parameter; its argument `params` receives the setting that they say.
+
+    Args:
+        command: a function with a parameter called `params`.
+
+    Returns:
+        The function with the flags in its signature.
+    """
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "params"]
+    common, more = law_flags(ONE_VALUE)
+    pairs = typer.Option(
+        "-p", metavar="NAME=VALUE", rich_help_panel=ONE_VALUE, help="The same, for scripts. Repeatable."
+    )
+    dialect = typer.Option(
+        "--dialect", rich_help_panel=ONE_VALUE, help=f"Whose order and rules. Default: {DEFAULT_DIALECT}."
+    )
+    made = [
+        *common,
+        ("pairs", Annotated[list[str], pairs], []),
+        ("dialect", Annotated[str | None, dialect], None),
+        *more,
+    ]
+
+    def with_flags(**given: Any) -> None:
+        said = {name: given.pop(name) for name, _, _ in made}
+        named, written = said.pop("dialect"), said.pop("pairs")
+        words = [f"{name}={text}" for name, text in said.items() if text is not None]
+        command(**given, params=read_settings([*words, *written], named))
+
+    flags = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d, annotation=a) for n, a, d in made]
+    kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    with_flags.__signature__ = inspect.Signature([*kept, *flags])  # type: ignore[attr-defined]
+    with_flags.__name__, with_flags.__doc__ = command.__name__, command.__doc__
+    return with_flags
+
+
+def words_of(params: SamplingParams) -> list[str]:
+    """A setting as the words that `read_settings` takes, for a following command.
+
+    >>> words_of(SamplingParams(temperature=0.5, logit_bias={7: -1}, dialect="llama.cpp"))
+    ['temperature=0.5', 'logit_bias=[[7,-1.0]]', 'dialect=llama.cpp']
+    """
+    numbers = [f"{name}={value:g}" if float(f"{value:g}") == value else f"{name}={value!r}"
+               for name, value in params.active().items()]  # fmt: skip
+    lists = [f"{name}={json.dumps(value, separators=(',', ':'))}" for name, value in params.lists().items()]
+    return [*numbers, *lists, *([f"dialect={params.dialect}"] if params.dialect != DEFAULT_DIALECT else [])]

@@ -23,6 +23,7 @@ from poise.traces.record import Trace as Trace
 from poise.traces.record import TraceStep as TraceStep
 
 TOP = 10  # tokens that a trace names, unless asked for more
+NAMED = 50  # tokens whose texts are known, for what is said of two laws
 _SHOWN = 40  # characters of a prompt in a title
 
 
@@ -96,13 +97,13 @@ def _followed(moment: _Moment, params: SamplingParams, top: int) -> Trace:
     if strikes is not None:
         spared = _steps(moment, params, State(struck=False))
         after = strikes * after + (1 - strikes) * law.probabilities(spared[-1].logits)
-    likely = np.argsort(-np.maximum(before, after), kind="stable")[: min(top, before.size)]
-    shown = tuple(int(i) for i in sorted(likely, key=lambda i: (-before[i], i)))
+    likely = [int(i) for i in np.argsort(-np.maximum(before, after), kind="stable")[: max(top, NAMED)]]
+    shown = tuple(sorted(likely[:top], key=lambda i: (-before[i], i)))
     skipped = [n for n in params.steps if n not in [s.name for s in struck]]
     engine = moment.engine
     return Trace(
         params=params, about=moment.about, model=before, steps=struck, probabilities=after, strikes=strikes,
-        shown=shown, words={i: moment.word(i) for i in shown}, plain=engine is None,
+        shown=shown, words={i: moment.word(i) for i in likely}, plain=engine is None,
         ends=frozenset() if engine is None else engine.eos_ids, notes=tuple(_notes(params, strikes, skipped, struck)),
     )  # fmt: skip
 
@@ -147,10 +148,8 @@ def _notes(
     if said is not None and said != taken:
         yield f"{params.dialect} takes temperature {said:g} as {taken:g}"
     if strikes is not None:
-        yield (
-            f"XTC strikes at {100 * strikes:g} % of the steps: from it on the rows show a step where it does; "
-            "“drawn from” is both cases together"
-        )
+        yield f"XTC strikes at {100 * strikes:g} % of the steps; from its row on the rows show a step where it does"
+        yield "“drawn from” is both cases together: steps where XTC strikes, and steps where it does not"
     if any(s.name == "mirostat" for s in steps):
         tau = params.number("mirostat_tau")
         yield f"mirostat at the start of a text, where its cut is twice mirostat_tau: {2 * float(tau or 0):g} bits"

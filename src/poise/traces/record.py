@@ -57,7 +57,7 @@ class Trace:
         probabilities: what the token is drawn from, (V,); where XTC strikes only sometimes, both cases together.
         strikes: how often XTC strikes, 0 to 1; None where it is off.
         shown: ids of the likeliest tokens before or after, likeliest first: all of a small vocabulary.
-        words: their texts.
+        words: texts of these and of some less likely ones.
         plain: whether the words are names that a user gave, rather than text of a model.
         ends: tokens that end the text.
         notes: what a reader has to know.
