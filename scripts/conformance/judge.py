@@ -1,0 +1,190 @@
+"""Rows of an engine against the law: equal, a boundary, a tie, or different."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scripts.conformance.rows import Group, Settings
+
+from poise import law
+from poise.law.rows import entropy
+from poise.law.truncations import TOP_H
+from poise.law import History, Row, State
+from poise.param_lists import LISTS
+from poise.params import FOLLOWERS, PARAMETERS, SamplingParams
+
+Outcome = Literal["equal", "boundary", "tie", "different"]
+NEAR = 1e-6  # a boundary this close, or a step of float32 at the largest logit, may fall on either side in an engine
+PROBABILITY = 1e-5  # how far probabilities may be apart
+FLOAT32 = 3e-7  # relative, of a few operations
+LOOSE = frozenset({"dynatemp_range"})  # its temperature may be close to 0: only probabilities are compared
+
+
+class Stage(NamedTuple):
+    """What an engine's row was after some steps.
+
+    Args:
+        steps: the law's steps since the stage before.
+        row: (V,), -inf where a token is cut.
+    """
+
+    steps: tuple[str, ...]
+    row: NDArray[np.float64]
+
+
+class Finding(NamedTuple):
+    """How one stage of one row came out; `apart` is the largest difference of two probabilities."""
+
+    steps: tuple[str, ...]
+    outcome: Outcome
+    apart: float
+
+
+class Said(NamedTuple):
+    """What the law looks at besides the row, as `law.steps` takes it."""
+
+    history: History
+    state: State = law.FRESH
+    unconditional: Row | None = None
+
+
+def judged(logits: Row, settings: Settings, said: Said, stages: Sequence[Stage]) -> Iterator[Finding]:
+    """Follow an engine through its steps, from the same row, and from its own row again where the two part.
+
+    Args:
+        logits: what it began with, (V,).
+        settings: of `SamplingParams`.
+        said: what else the law looks at.
+        stages: its rows, in order; together their steps are all that are on.
+
+    Yields:
+        A finding for each stage.
+    """
+    ours, before = _follow(logits, settings, said, stages), logits
+    for i, stage in enumerate(stages):
+        mine = next(ours)
+        outcome, apart = _compared(before, mine, stage)
+        if outcome != "equal":  # once more from the engine's own row: what it rounded before does not count here
+            again = _apply(before, settings, stage.steps, said)
+            outcome, apart = _compared(before, again, stage)
+            outcome = "boundary" if outcome == "equal" else _excused(before, again, settings, stage, said)
+            ours = _follow(stage.row, settings, said, stages[i + 1 :])
+        yield Finding(stage.steps, outcome, apart)
+        before = stage.row
+
+
+def _follow(logits: Row, settings: Settings, said: Said, stages: Sequence[Stage]) -> Iterator[Row]:
+    steps = tuple(name for stage in stages for name in stage.steps)
+    done = law.steps(logits, _restricted(_frozen(settings), steps), said.history, said.state, unconditional=said.unconditional)
+    at = {s.name: s.logits for s in done}
+    row = logits
+    for stage in stages:
+        for name in stage.steps:
+            row = at.get(name, row)
+        yield row
+
+
+def _apply(logits: Row, settings: Settings, steps: tuple[str, ...], said: Said, by: float = 0.0) -> Row:
+    """Some steps alone, their numbers moved by a share of themselves; what top-h weighs, by as many nats."""
+    params = _restricted(_frozen(settings), steps)
+    if by:
+        moved = {n: v * (1 + by) for n, v in params.active().items() if PARAMETERS[n].kind == "float"}
+        if params.top_h:
+            top = np.sort(law.probabilities(logits))[-TOP_H :]
+            moved["top_h"] = params.top_h + by / max(entropy(top / top.sum()), 1e-30)
+        params = params.model_copy(update=moved)
+    done = law.steps(logits, params, said.history, said.state, unconditional=said.unconditional)
+    return done[-1].logits if done else logits
+
+
+def _frozen(settings: Settings) -> tuple[tuple[str, Any], ...]:
+    return tuple((n, tuple(v.items()) if isinstance(v, dict) else v) for n, v in settings.items())
+
+
+@cache
+def _restricted(settings: tuple[tuple[str, Any], ...], steps: tuple[str, ...]) -> SamplingParams:
+    """The settings with these steps alone."""
+    names = {*steps, *(f for s in steps for f in FOLLOWERS.get(s, ())), "dialect"}
+    if "dry_multiplier" in steps:
+        names.add("dry_breakers")
+    if "dynatemp_range" in steps:
+        names.add("temperature")
+    kept = {n: v for n, v in settings if n in names or n == "order"}
+    return SamplingParams.model_validate(kept)
+
+
+def _compared(before: Row, ours: Row, stage: Stage) -> tuple[Outcome, float]:
+    """Equal where the same tokens are left and their logits and probabilities agree."""
+    left = stage.row > -np.inf
+    if not np.array_equal(ours > -np.inf, left):
+        return "different", 0.0
+    a, b = ours[left], stage.row[left]
+    if np.array_equal(a, b):
+        return "equal", 0.0
+    scale = float(max(np.max(np.abs(row)) for row in (a, b, before[left & (before > -np.inf)])))
+    apart = float(np.max(np.abs(law.probabilities(a) - law.probabilities(b))))
+    far = float(np.max(np.abs((a - a.max()) - (b - b.max()))))
+    close = far <= PROBABILITY + FLOAT32 * scale or bool(LOOSE & {*stage.steps})
+    return ("equal" if close and apart <= max(PROBABILITY, FLOAT32 * scale) else "different"), apart
+
+
+def _excused(before: Row, ours: Row, settings: Settings, stage: Stage, said: Said) -> Outcome:
+    """Whether the law does as the engine did for equal tokens otherwise chosen, or for numbers 1e-6 away."""
+    left, mine = stage.row > -np.inf, ours > -np.inf
+    if np.array_equal(left, mine):  # the same tokens, other numbers
+        return "different"
+    if np.array_equal(np.sort(before[left]), np.sort(before[mine])):
+        return "tie"
+    near = max(NEAR, float(np.spacing(np.float32(np.max(np.abs(before[before > -np.inf]))))))
+    low, high = (_apply(before, settings, stage.steps, said, by) > -np.inf for by in (-near, near))
+    if np.all(left >= (low & high)) and np.all(left <= (low | high)):
+        return "boundary"
+    for sign in (1, -1):
+        moved = before + sign * near * (left.astype(float) - mine.astype(float))
+        for by in (0.0, -near, near):
+            if np.array_equal(_apply(moved, settings, stage.steps, said, by) > -np.inf, left):
+                return "boundary"
+    return "different"
+
+
+class Score:
+    """Findings, counted by step.
+
+    Args:
+        engine: whose they are.
+    """
+
+    def __init__(self, engine: str) -> None:
+        self.engine = engine
+        self.counts: dict[tuple[str, ...], Counter[str]] = {}
+        self.apart: dict[tuple[str, ...], float] = {}
+        self.rows = 0
+        self.examples: list[str] = []
+
+    def add(self, findings: Iterable[Finding], example: str) -> None:
+        """Count one row's findings; of the first that differ keep what they were."""
+        self.rows += 1
+        for found in findings:
+            self.counts.setdefault(found.steps, Counter())[found.outcome] += 1
+            if found.outcome == "equal":
+                self.apart[found.steps] = max(self.apart.get(found.steps, 0.0), found.apart)
+            elif found.outcome == "different" and len(self.examples) < 20:
+                self.examples.append(f"{'+'.join(found.steps)} ({found.apart:g}): {example}")
+
+    def total(self, outcome: Outcome) -> int:
+        """How many findings came out so."""
+        return sum(c[outcome] for c in self.counts.values())
+
+
+def said_of(group: Group, i: int, state: State = law.FRESH) -> Said:
+    """What was said in row i of a group."""
+    history = History(tuple(map(int, group.prompt[i])), tuple(map(int, group.output[i])), frozenset(group.breakers))
+    return Said(history, state, group.unconditional[i].astype(np.float64))
+
+
+assert not {*LISTS} & {*PARAMETERS}
