@@ -53,11 +53,10 @@ class FakeLaw:
         values, scale = [np.array(logits[b], dtype=np.float64) for b in rows], np.ones(len(rows))
         for j, (params, history) in enumerate(zip(settings, histories, strict=True)):
             values[j][list(barred[j])] = -np.inf
+            state = states[j] if states else definition.FRESH
             other = unconditional[j] if unconditional else None
-            values[j], scale[j] = definition.scaled(
-                values[j], params, history, states[j] if states else definition.FRESH,
-                unconditional=None if other is None else logits[other],
-            )  # fmt: skip
+            facts = definition.Facts(params, history, state, None if other is None else logits[other])
+            values[j], scale[j] = definition.scaled(values[j], definition.acting(params), facts)
         return Reshaped(values, scale)
 
     def normaliser(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:

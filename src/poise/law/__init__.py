@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from poise.law.chain import PENALTIES, RESHAPINGS, Definition, Step, reshape, scaled, steps
+from poise.law.chain import (
+    DEFINITIONS,
+    HEATS,
+    PENALTIES,
+    RESHAPINGS,
+    Definition,
+    Step,
+    acting,
+    cut_of,
+    heat_of,
+    joint,
+    reshape,
+    scaled,
+    steps,
+)
 from poise.law.heat import dynamic, heat, smoothing, temperature
 from poise.law.mirostat import mirostat, power_law_k
 from poise.law.penalties import (
@@ -35,6 +49,7 @@ from poise.law.truncations import (
     tfs,
     top_a,
     top_h,
+    top_h_count,
     top_k,
     top_n_sigma,
     top_p,
@@ -43,7 +58,9 @@ from poise.law.truncations import (
 )
 
 __all__ = [
+    "DEFINITIONS",
     "FRESH",
+    "HEATS",
     "NOTHING_SAID",
     "PENALTIES",
     "RESHAPINGS",
@@ -55,7 +72,9 @@ __all__ = [
     "Row",
     "State",
     "Step",
+    "acting",
     "bad_words",
+    "cut_of",
     "dry",
     "dynamic",
     "epsilon_cutoff",
@@ -63,6 +82,8 @@ __all__ = [
     "frequency_penalty",
     "guidance_scale",
     "heat",
+    "heat_of",
+    "joint",
     "logit_bias",
     "min_p",
     "mirostat",
@@ -81,6 +102,7 @@ __all__ = [
     "tfs",
     "top_a",
     "top_h",
+    "top_h_count",
     "top_k",
     "top_n_sigma",
     "top_p",

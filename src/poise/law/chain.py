@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from poise.errors import ParameterError
 from poise.law import heat as hot
 from poise.law import mirostat, penalties, truncations
 from poise.law.rows import FRESH, NOTHING_SAID, Facts, History, Row, State
@@ -33,11 +32,7 @@ def _penalty(function: Callable[[Row, float, Any], Row], name: str) -> Definitio
 
 def _guidance(row: Row, facts: Facts) -> Row:
     if facts.unconditional is None:
-        raise ParameterError(
-            "guidance_scale needs the logits of the same text without its prompt",
-            f"guidance_scale={facts.params.guidance_scale:g} without them",
-            "Leave it out here",
-        )
+        raise penalties.unguided(facts.params)
     return penalties.guidance_scale(row, _number(facts, "guidance_scale"), facts.unconditional)
 
 
@@ -52,7 +47,7 @@ def _bad_words(row: Row, facts: Facts) -> Row:
 
 
 def _dynatemp(row: Row, facts: Facts) -> Row:
-    return hot.temperature(row, dynamic_heat(row, facts.params))
+    return hot.temperature(row, heat_of("dynatemp_range", row, facts.params))
 
 
 def _smoothing(row: Row, facts: Facts) -> Row:
@@ -111,6 +106,7 @@ RESHAPINGS: Mapping[str, Definition] = {
     "mirostat": _mirostat,
     "xtc_probability": _xtc,
 }
+HEATS = ("temperature", "dynatemp_range")
 DEFINITIONS: Mapping[str, Definition] = {**PENALTIES, **RESHAPINGS}
 assert {step for dialect in DIALECTS.values() for step in dialect.order} == DEFINITIONS.keys()
 assert {name for name, p in PARAMETERS.items() if not p.leaders} <= DEFINITIONS.keys()
@@ -137,8 +133,10 @@ def cut_of(params: SamplingParams, state: State) -> float:
     return 2.0 * tau if state.mu is None else state.mu
 
 
-def dynamic_heat(row: Row, params: SamplingParams) -> float:
-    """The dynamic temperature of a row under a law."""
+def heat_of(name: str, row: Row, params: SamplingParams) -> float:
+    """The temperature that a step divides a row by: the plain one, or the dynamic one."""
+    if name == "temperature":
+        return hot.heat(params)
     reach, exponent = params.number("dynatemp_range"), params.number("dynatemp_exponent")
     assert reach is not None and exponent is not None
     return hot.dynamic(row, hot.heat(params), reach, exponent)
@@ -148,11 +146,13 @@ def acting(params: SamplingParams) -> tuple[str, ...]:
     """The steps that act, in order.
 
     A dynamic temperature takes the place of the plain one. Greedy takes the likeliest of what the penalties left, and
-    no other step acts, except in dialects whose greedy takes the likeliest of what all steps before it left.
+    no other step acts, except in dialects whose greedy takes the likeliest of what all steps before it left; none acts
+    on the one token that greedy leaves.
     """
     on = params.steps
-    if params.greedy and not params.how.rules.greedy_last:
-        return tuple(n for n in on if n in PENALTIES or n == "temperature")
+    if params.greedy:
+        on = on[: on.index("temperature") + 1]
+        return on if params.how.rules.greedy_last else tuple(n for n in on if n in (*PENALTIES, "temperature"))
     return tuple(n for n in on if n != "temperature") if "dynatemp_range" in on else on
 
 
@@ -182,14 +182,27 @@ def steps(
     >>> [s.name for s in steps(np.array([3.0, 2.0, 1.0]), SamplingParams(temperature=0.5, top_p=0.8))]
     ['temperature', 'top_p']
     """
+    return apply(logits, acting(params), Facts(params, history, state, unconditional))
+
+
+def apply(logits: Row, names: Sequence[str], facts: Facts) -> list[Step]:
+    """Apply steps in the given order.
+
+    Args:
+        logits: (V,).
+        names: of the steps, first to last.
+        facts: what they look at.
+
+    Returns:
+        Each with the row after it.
+    """
     row = np.asarray(logits, dtype=np.float64)
-    facts = Facts(params, history, state, unconditional)
     done: list[Step] = []
-    for name in acting(params):
+    for name in names:
         if name == "top_k":
             facts = facts._replace(whole=row)
         row = DEFINITIONS[name](row, facts)
-        done.append(Step(name, getattr(params, name), row))
+        done.append(Step(name, getattr(facts.params, name), row))
     return done
 
 
@@ -210,32 +223,25 @@ def reshape(
     return done[-1].logits if done else np.asarray(logits, dtype=np.float64)
 
 
-def scaled(
-    logits: Row,
-    params: SamplingParams,
-    history: History = NOTHING_SAID,
-    state: State = FRESH,
-    *,
-    unconditional: Row | None = None,
-) -> tuple[Row, float]:
-    """The same as the noise takes it: token i's score is `values[i] + scale * g[i]`.
+def scaled(logits: Row, names: Sequence[str], facts: Facts) -> tuple[Row, float]:
+    """What steps make of a row, as the noise takes it: token i's score is `values[i] + scale * g[i]`.
 
     Args:
-        logits, params, history, state, unconditional: see `steps`.
+        logits: (V,).
+        names: of the steps, first to last.
+        facts: what they look at.
 
     Returns:
         The row before the division by the temperature, (V,), -inf where a token is cut, and the temperature, 0 for
         greedy.
     """
     row = values = np.asarray(logits, dtype=np.float64)
-    scale = 1.0
-    heated = False
-    for step in steps(logits, params, history, state, unconditional=unconditional):
-        if step.name in ("temperature", "dynatemp_range"):
-            scale = hot.heat(params) if step.name == "temperature" else dynamic_heat(row, params)
+    scale, heated = 1.0, False
+    for step in apply(row, names, facts):
+        if step.name in HEATS:
+            scale, heated = heat_of(step.name, row, facts.params), True
             if scale == 0:
-                return values, 0.0
-            heated = True
+                break
         elif step.name == "smoothing_factor" or step.name in PENALTIES:
             values = step.logits * scale if heated else step.logits
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -70,10 +71,12 @@ def dry_tokens(history: History, params: SamplingParams) -> list[int]:
 
 def dry_penalty(length: int, multiplier: float, base: float, allowed: int) -> float:
     """What a token loses that would lengthen a repeated sequence of `length` tokens, in logits."""
-    power = length - allowed
-    if base > 1.000001:
-        power = min(power, int(LARGEST_LOG / math.log(base)))
-    return float(multiplier * base**power)
+    return float(multiplier * base ** min(length - allowed, last_power(base)))
+
+
+def last_power(base: float) -> int:
+    """The power of the base at which the penalty stops growing; a base of 1 has none."""
+    return int(LARGEST_LOG / math.log(base)) if base > 1.000001 else sys.maxsize
 
 
 def repeats(said: Sequence[int], allowed: int, breakers: frozenset[tuple[int, ...]]) -> dict[int, int]:
@@ -143,6 +146,15 @@ def completing(words: Sequence[Sequence[int]], said: Sequence[int]) -> set[int]:
     """The tokens that would complete a word after what was said."""
     tail = tuple(said)
     return {word[-1] for word in words if len(word) == 1 or tail[-len(word) + 1 :] == tuple(word[:-1])}
+
+
+def unguided(params: SamplingParams) -> ParameterError:
+    """The error for guidance where nobody has the logits without the prompt."""
+    return ParameterError(
+        "guidance_scale needs the logits of the same text without its prompt",
+        f"guidance_scale={params.guidance_scale:g} without them",
+        "Leave it out here",
+    )
 
 
 def cut(logits: Row, tokens: Collection[int], name: str) -> Row:

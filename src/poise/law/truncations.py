@@ -95,7 +95,8 @@ def top_h_count(ranked: Row, value: float) -> int:
     p = probabilities(ranked)
     terms = np.zeros_like(p)
     terms[p > 0] = -p[p > 0] * np.log(p[p > 0])
-    return 1 + int(np.sum(np.cumsum(terms)[1:] <= value * np.sum(terms) * (1 + ROUNDING)))
+    low = np.cumsum(terms) <= value * np.sum(terms) * (1 + ROUNDING)
+    return 1 + int(np.sum((low & (p > 0))[1:]))
 
 
 def tfs(logits: Row, value: float) -> Row:
