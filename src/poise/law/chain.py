@@ -15,30 +15,24 @@ from poise.params import DIALECTS, PARAMETERS, SamplingParams
 Definition = Callable[[Row, Facts], Row]
 
 
-def _number(facts: Facts, name: str) -> float:
-    value = facts.params.number(name)
-    assert value is not None
-    return float(value)
-
-
 def _plain(function: Callable[[Row, float], Row], name: str) -> Definition:
     """A step that looks at its number alone."""
-    return lambda row, facts: function(row, _number(facts, name))
+    return lambda row, facts: function(row, facts.number(name))
 
 
 def _penalty(function: Callable[[Row, float, Any], Row], name: str) -> Definition:
-    return lambda row, facts: function(row, _number(facts, name), penalties.scoped(facts.history, facts.params, name))
+    return lambda row, facts: function(row, facts.number(name), penalties.scoped(facts.history, facts.params, name))
 
 
 def _guidance(row: Row, facts: Facts) -> Row:
     if facts.unconditional is None:
         raise penalties.unguided(facts.params)
-    return penalties.guidance_scale(row, _number(facts, "guidance_scale"), facts.unconditional)
+    return penalties.guidance_scale(row, facts.number("guidance_scale"), facts.unconditional)
 
 
 def _ngrams(row: Row, facts: Facts) -> Row:
     said = penalties.whole_text(facts.history, facts.params, "no_repeat_ngram_size")
-    return penalties.no_repeat_ngram_size(row, int(_number(facts, "no_repeat_ngram_size")), said)
+    return penalties.no_repeat_ngram_size(row, int(facts.number("no_repeat_ngram_size")), said)
 
 
 def _bad_words(row: Row, facts: Facts) -> Row:
@@ -51,32 +45,32 @@ def _dynatemp(row: Row, facts: Facts) -> Row:
 
 
 def _smoothing(row: Row, facts: Facts) -> Row:
-    return hot.smoothing(row, _number(facts, "smoothing_factor"), _number(facts, "smoothing_curve"))
+    return hot.smoothing(row, facts.number("smoothing_factor"), facts.number("smoothing_curve"))
 
 
 def _top_k(row: Row, facts: Facts) -> Row:
-    return truncations.top_k(row, int(_number(facts, "top_k")), facts.params.how.rules.top_k_ties)
+    return truncations.top_k(row, int(facts.number("top_k")), facts.params.how.rules.top_k_ties)
 
 
 def _top_p(row: Row, facts: Facts) -> Row:
     rules = facts.params.how.rules
     whole = facts.whole if joint(facts.params) else None
-    return truncations.top_p(row, _number(facts, "top_p"), rules.top_p_passes, whole)
+    return truncations.top_p(row, facts.number("top_p"), rules.top_p_passes, whole)
 
 
 def _typical_p(row: Row, facts: Facts) -> Row:
     rules = facts.params.how.rules
-    return truncations.typical_p(row, _number(facts, "typical_p"), rules.typical_ties, rules.typical_passes)
+    return truncations.typical_p(row, facts.number("typical_p"), rules.typical_ties, rules.typical_passes)
 
 
 def _xtc(row: Row, facts: Facts) -> Row:
     if not facts.state.struck:
         return row
-    return truncations.xtc(row, _number(facts, "xtc_threshold"), facts.params.how.rules.xtc_strict)
+    return truncations.xtc(row, facts.number("xtc_threshold"), facts.params.how.rules.xtc_strict)
 
 
 def _mirostat(row: Row, facts: Facts) -> Row:
-    return mirostat.mirostat(row, int(_number(facts, "mirostat")), cut_of(facts.params, facts.state))
+    return mirostat.mirostat(row, int(facts.number("mirostat")), cut_of(facts.params, facts.state))
 
 
 PENALTIES: Mapping[str, Definition] = {
@@ -128,17 +122,14 @@ def joint(params: SamplingParams) -> bool:
 
 def cut_of(params: SamplingParams, state: State) -> float:
     """Mirostat's cut at a step, bits: 2 tau at first."""
-    tau = params.number("mirostat_tau")
-    assert tau is not None
-    return 2.0 * tau if state.mu is None else state.mu
+    return 2.0 * Facts(params).number("mirostat_tau") if state.mu is None else state.mu
 
 
 def heat_of(name: str, row: Row, params: SamplingParams) -> float:
     """The temperature that a step divides a row by: the plain one, or the dynamic one."""
     if name == "temperature":
         return hot.heat(params)
-    reach, exponent = params.number("dynatemp_range"), params.number("dynatemp_exponent")
-    assert reach is not None and exponent is not None
+    reach, exponent = (Facts(params).number(n) for n in ("dynatemp_range", "dynatemp_exponent"))
     return hot.dynamic(row, hot.heat(params), reach, exponent)
 
 

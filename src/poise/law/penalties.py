@@ -55,11 +55,10 @@ def dry(logits: Row, facts: Facts) -> Row:
     Source:
         llama.cpp, src/llama-sampler.cpp::llama_sampler_dry_apply.
     """
-    multiplier, base, allowed = (facts.params.number(n) for n in ("dry_multiplier", "dry_base", "dry_allowed_length"))
-    assert multiplier is not None and base is not None and allowed is not None
+    multiplier, base, allowed = (facts.number(n) for n in ("dry_multiplier", "dry_base", "dry_allowed_length"))
     out = logits.copy()
     for token, length in repeats(dry_tokens(facts.history, facts.params), int(allowed), facts.history.breakers).items():
-        out[token] -= dry_penalty(length, float(multiplier), float(base), int(allowed))
+        out[token] -= dry_penalty(length, multiplier, base, int(allowed))
     return out
 
 

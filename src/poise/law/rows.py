@@ -77,6 +77,12 @@ class Facts(NamedTuple):
     unconditional: Row | None = None
     whole: Row | None = None
 
+    def number(self, name: str) -> float:
+        """A number of the law: what was said, else what it is when it is left out."""
+        value = self.params.number(name)
+        assert value is not None
+        return float(value)
+
 
 def probabilities(logits: Row) -> Row:
     """softmax in float64, (V,)."""

@@ -43,15 +43,9 @@ class Left(NamedTuple):
 Cut = Callable[[Left, Facts], Mask | None]
 
 
-def _number(facts: Facts, name: str) -> float:
-    value = facts.params.number(name)
-    assert value is not None
-    return float(value)
-
-
 def _top_k(left: Left, facts: Facts) -> Mask:
     z = left.z
-    k = min(int(_number(facts, "top_k")), z.size)
+    k = min(int(facts.number("top_k")), z.size)
     kth = float(np.partition(z, z.size - k)[z.size - k])
     if facts.params.how.rules.top_k_ties == "exact":
         return prefix(z, kth, k)
@@ -59,7 +53,7 @@ def _top_k(left: Left, facts: Facts) -> Mask:
 
 
 def _min_p(left: Left, facts: Facts) -> Mask:
-    return np.asarray(left.z >= left.z.max() + np.log(_number(facts, "min_p")))
+    return np.asarray(left.z >= left.z.max() + np.log(facts.number("min_p")))
 
 
 def _top_p(left: Left, facts: Facts) -> Mask | None:
@@ -68,7 +62,7 @@ def _top_p(left: Left, facts: Facts) -> Mask | None:
     mass = np.cumsum(np.exp(ordered - ordered[0]))
     rounding = ROUNDING if facts.params.how.rules.top_p_passes else -ROUNDING
     for rest, error in below.masses() if below else [(0.0, 0.0)]:
-        target = (_number(facts, "top_p") + rounding) * (mass[-1] + rest)
+        target = (facts.number("top_p") + rounding) * (mass[-1] + rest)
         low, high = np.searchsorted(mass, [target - error - FINE * target, target + error + FINE * target])
         if high == mass.size and below and not below.doomed:
             return None  # the nucleus may go on below the floor
@@ -97,7 +91,7 @@ def prefix(z: Scores, lowest: float, count: int) -> Mask:
 
 
 def _typical_p(left: Left, facts: Facts) -> Mask | None:
-    z, value, rules = left.z, _number(facts, "typical_p"), facts.params.how.rules
+    z, value, rules = left.z, facts.number("typical_p"), facts.params.how.rules
     depth = z - z.max()
     weights = np.exp(depth)
     total = float(weights.sum())
@@ -126,7 +120,7 @@ def _typical_p(left: Left, facts: Facts) -> Mask | None:
 
 def _top_n_sigma(left: Left, facts: Facts) -> Mask:
     sigma = left.below.row.sigma(left.below.scale) if left.below else spread(left.z)
-    return np.asarray(left.z >= left.z.max() - _number(facts, "top_n_sigma") * sigma * (1 + ROUNDING))
+    return np.asarray(left.z >= left.z.max() - facts.number("top_n_sigma") * sigma * (1 + ROUNDING))
 
 
 class Bar(NamedTuple):
@@ -150,7 +144,7 @@ def bar_of(name: str, sums: Sums, facts: Facts) -> Bar:
     mass, slack = math.log(sums.mass), 4 * sums.error
     if name == "mirostat":
         return Bar(-cut_of(facts.params, facts.state) * math.log(2), slack)
-    value = _number(facts, "xtc_threshold" if name == "xtc_probability" else name)
+    value = facts.number("xtc_threshold" if name == "xtc_probability" else name)
     height = math.log(value) if value > 0 else -math.inf
     if name == "eta_cutoff":
         mean = sums.moment / sums.mass  # the entropy is ln mass less that
@@ -180,7 +174,7 @@ def _likely(name: str) -> Cut:
                 return None
             sure, maybe = found[0] | top, found[1] | top
             if np.array_equal(sure, maybe):
-                return sure
+                return np.asarray(sure)
         return None
 
     return cut
@@ -188,7 +182,7 @@ def _likely(name: str) -> Cut:
 
 def _mirostat(left: Left, facts: Facts) -> Mask | None:
     z = left.z
-    if int(_number(facts, "mirostat")) == 1:
+    if int(facts.number("mirostat")) == 1:
         k = min(power_law_k(ranked(z, FITTED)[0], left.size, cut_of(facts.params, facts.state)), z.size)
         return prefix(z, float(np.partition(z, z.size - k)[z.size - k]), k)
     for found in _passing("mirostat", left, facts):
@@ -212,12 +206,12 @@ def _top_h(left: Left, facts: Facts) -> Mask:
     values, places = ranked(left.z, TOP_H)
     cut = np.full(min(TOP_H, left.size) - values.size, -np.inf)  # the definition counts cut tokens among the 100
     mask = np.zeros(left.z.size, dtype=bool)
-    mask[places[: top_h_count(np.concatenate([values, cut]), _number(facts, "top_h"))]] = True
+    mask[places[: top_h_count(np.concatenate([values, cut]), facts.number("top_h"))]] = True
     return mask
 
 
 def _tfs(left: Left, facts: Facts) -> Mask | None:
-    z, below, value = left.z, left.below, _number(facts, "tfs")
+    z, below, value = left.z, left.below, facts.number("tfs")
     ordered = np.sort(z)[::-1]
     weights = np.exp(ordered - ordered[0])
     if not below:  # tokens that are cut are ranked too, with probability 0
@@ -242,11 +236,11 @@ def _tfs(left: Left, facts: Facts) -> Mask | None:
 def _xtc(left: Left, facts: Facts) -> Mask | None:
     z = left.z
     everything = np.ones(z.size, dtype=bool)
-    if _number(facts, "xtc_threshold") > XTC_OFF:
+    if facts.number("xtc_threshold") > XTC_OFF:
         return everything
     strict = facts.params.how.rules.xtc_strict
     for found in _passing("xtc_probability", left, facts):
-        if found is None or (strict and _number(facts, "xtc_threshold") == 0):
+        if found is None or (strict and facts.number("xtc_threshold") == 0):
             return None
         sure, maybe = found
         if np.array_equal(sure, maybe):

@@ -69,7 +69,8 @@ def edited(logits: Values, asks: Sequence[Ask]) -> list[Row]:
 
 def _edit(logits: Values, ask: Ask) -> Values:
     """The row with barred tokens cut, then edited; in float64 where a logit changes."""
-    values, edits, params = logits[ask.row], ask.plan.edits, ask.plan.params
+    edits, params = ask.plan.edits, ask.plan.params
+    values: Values = logits[ask.row]
     if not edits and not ask.barred:
         return values
     bars = BARS | ({"logit_bias"} if all(b == -np.inf for _, b in params.logit_bias or ()) else set())
@@ -92,29 +93,28 @@ def _guided(values: Values, logits: Values, ask: Ask) -> Values:
 
 def _repetition_penalty(values: Values, facts: Facts) -> None:
     seen = np.fromiter(set(defined.scoped(facts.history, facts.params, "repetition_penalty")), dtype=np.intp)
-    value, said = facts.params.repetition_penalty, values[seen]
+    value, said = facts.number("repetition_penalty"), values[seen]
     values[seen] = np.where(said < 0, said * value, said / value)
 
 
 def _frequency_penalty(values: Values, facts: Facts) -> None:
     counts = Counter(defined.scoped(facts.history, facts.params, "frequency_penalty"))
     times = np.fromiter(counts.values(), dtype=np.float64)
-    values[np.fromiter(counts, dtype=np.intp)] -= times * facts.params.frequency_penalty
+    values[np.fromiter(counts, dtype=np.intp)] -= times * facts.number("frequency_penalty")
 
 
 def _presence_penalty(values: Values, facts: Facts) -> None:
     seen = np.fromiter(set(defined.scoped(facts.history, facts.params, "presence_penalty")), dtype=np.intp)
-    values[seen] -= facts.params.presence_penalty
+    values[seen] -= facts.number("presence_penalty")
 
 
 def _dry(values: Values, facts: Facts) -> None:
     params = facts.params
-    multiplier, base, allowed = (params.number(n) for n in ("dry_multiplier", "dry_base", "dry_allowed_length"))
-    assert multiplier is not None and base is not None and allowed is not None
+    multiplier, base, allowed = (facts.number(n) for n in ("dry_multiplier", "dry_base", "dry_allowed_length"))
     said = np.array(defined.dry_tokens(facts.history, params), dtype=np.intp)
-    most = int(allowed) + defined.last_power(float(base))  # what is longer costs no more
+    most = int(allowed) + defined.last_power(base)  # what is longer costs no more
     for token, length in repeats(said, int(allowed), most, facts.history.breakers).items():
-        values[token] -= defined.dry_penalty(length, float(multiplier), float(base), int(allowed))
+        values[token] -= defined.dry_penalty(length, multiplier, base, int(allowed))
 
 
 def repeats(said: Ids, allowed: int, most: int, breakers: Breakers) -> dict[int, int]:
@@ -171,7 +171,7 @@ def _tails(breakers: Breakers) -> Mapping[int, Sequence[tuple[int, ...]]]:
 
 
 def _no_repeat_ngram_size(values: Values, facts: Facts) -> None:
-    size = int(facts.params.no_repeat_ngram_size or 0)
+    size = int(facts.number("no_repeat_ngram_size"))
     said = np.array(defined.whole_text(facts.history, facts.params, "no_repeat_ngram_size"), dtype=np.intp)
     count = said.size - size + 1  # of sequences so far
     if count > 0:

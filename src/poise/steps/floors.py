@@ -44,10 +44,10 @@ def floors(row: Row, steps: Sequence[str], facts: Facts, scale: float) -> Iterat
     if first in LIKELY and not _first_version(first, facts):
         yield max(_bar(row, first, facts, at), sure), True
     elif first == "top_n_sigma":
-        reach = float(facts.params.top_n_sigma or 0) * row.sigma(at) * at
+        reach = facts.number("top_n_sigma") * row.sigma(at) * at
         yield max(_lowered(row, row.top - reach), sure), True
     elif first == "top_p":
-        yield from _nucleus(row, float(facts.params.top_p or 0), at, sure)
+        yield from _nucleus(row, facts.number("top_p"), at, sure)
     elif first == "tfs" and row.kth(BENT) > row.lowest:
         yield row.kth(BENT), False
         yield row.lowest, True
@@ -75,16 +75,16 @@ def _sure(row: Row, steps: Sequence[str], facts: Facts, first: tuple[str, float,
     name, at, scale = first
     lost, found = 0.0, row.lowest
     if name == "xtc_probability":
-        threshold = facts.params.number("xtc_threshold") or 0.0
+        threshold = facts.number("xtc_threshold")
         lost = 0.0 if threshold > XTC_OFF else 1 + 1 / threshold if threshold > 0 else math.inf
     for step in steps if name in {*FOLLOWED, "top_k", "min_p"} and not _first_version(name, facts) else ():
         if step == "temperature":
             at = scale
         elif step == "top_k":
-            found = max(found, row.kth(int(min(int(facts.params.top_k or 0) + lost, row.values.size))))
+            found = max(found, row.kth(int(min(facts.number("top_k") + lost, row.values.size))))
         elif step == "min_p":
             if not lost:  # else the likeliest may be gone
-                found = max(found, row.top + at * math.log(facts.params.min_p or 1.0))
+                found = max(found, row.top + at * math.log(facts.number("min_p")))
         else:
             break
     return _lowered(row, found)

@@ -71,7 +71,7 @@ def plan_of(params: SamplingParams) -> Plan:
 
 
 def _joined(names: tuple[str, ...], params: SamplingParams) -> tuple[str, ...] | None:
-    """A joint top-p looks at the row before top-k: put ahead of it, it keeps what both keep; None where it cannot be."""
+    """A joint top-p looks at the row before top-k: put ahead of that it keeps what both keep; None where it cannot."""
     if not joint(params) or not {"top_k", "top_p"} <= {*names}:
         return names
     at = names.index("top_k")

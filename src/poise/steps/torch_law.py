@@ -14,7 +14,7 @@ from poise.params import SamplingParams
 from poise.steps.cuts import CUTS, Left
 from poise.steps.edits import Ask, edited
 from poise.steps.floors import floors
-from poise.steps.plans import Plan, plan_of
+from poise.steps.plans import plan_of
 from poise.steps.row import Below, Ids, Row, Scores, Values
 
 
@@ -132,8 +132,7 @@ def _left(row: Row, ask: Ask) -> tuple[Values, float]:
         return row.values, 0.0
     found: tuple[Values, float] | None
     if plan.smooths:  # the bent logits have the temperature in them
-        factor, curve = params.number("smoothing_factor"), params.number("smoothing_curve")
-        assert factor is not None and curve is not None
+        factor, curve = ask.facts.number("smoothing_factor"), ask.facts.number("smoothing_curve")
         cuts = tuple(name for name in steps if name != "temperature")
         found = _cut(row.bent(scale, factor, curve), cuts, ask.facts, 1.0)
         found = found and (found[0] * scale, scale)
