@@ -1,0 +1,1 @@
+"""Settings carried between engines: written as each takes them, and read back."""

@@ -1,0 +1,101 @@
+"""In which order the steps act there, and which of them then act otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from poise.dialects import Dialect
+from poise.exports.commuting import commute, swapped
+from poise.exports.llama_like import FIRST, LAST, SAMPLERS
+from poise.exports.outcome import Reason
+from poise.exports.working import Working
+from poise.params import SamplingParams
+
+_SMALLEST = 1e-300  # of a power of min-p that still has all its digits
+_HEATS = ("temperature", "dynatemp_range")
+_OWNER = {step: name for name, steps in SAMPLERS.items() for step in steps}
+
+
+def arrange(law: Working, params: SamplingParams, there: Dialect, orderable: bool) -> tuple[str, ...] | None:
+    """Choose the order of the steps, and move min-p to the other side of the temperature where that is needed.
+
+    Args:
+        law: what is carried; its min-p, and its reasons, change.
+        params: as they came, for the whole order that they come in.
+        there: the dialect they go to.
+        orderable: whether an order can be said there.
+
+    Returns:
+        The order to be said; None for the usual one.
+    """
+    chosen: tuple[str, ...] | None = None
+    if orderable and _moved(law, there.order):
+        emulated = _emulated(law, params, there)
+        if len(_moved(law, emulated)) < len(_moved(law, there.order)):
+            chosen = emulated
+    for first, second in _moved(law, chosen or there.order):
+        if {first, second} == {"min_p", "temperature"}:
+            _power(law, down=second == "min_p")
+        else:
+            law.reasons += _blamed(law, there, first, second)
+    return chosen
+
+
+def samplers_of(order: Sequence[str]) -> list[str]:
+    """Steps in order, as llama.cpp's samplers.
+
+    >>> samplers_of(("repetition_penalty", "temperature", "top_k"))
+    ['penalties', 'temperature', 'top_k']
+    """
+    return list(dict.fromkeys(_OWNER[step] for step in order if step in _OWNER))
+
+
+def order_of(samplers: Sequence[str]) -> tuple[str, ...]:
+    """llama.cpp's samplers as steps, in order, with those that have a place of their own.
+
+    Args:
+        samplers: first names, see `llama_like.sampler_of`.
+    """
+    return (*FIRST, *(step for name in samplers for step in SAMPLERS[name]), *LAST)
+
+
+def _moved(law: Working, order: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of steps that act in another order, and must not."""
+    place = {step: number for number, step in enumerate(law.steps)}
+    there = [step for step in order if step in place]
+    return [pair for pair in swapped(there, place) if not commute(*pair, greedy=law.greedy, bars=law.bars)]
+
+
+def _emulated(law: Working, params: SamplingParams, there: Dialect) -> tuple[str, ...]:
+    """The steps of there in the order in which they come from, as far as samplers can be put in any order."""
+    whole = [s for s in params.order or params.how.order if s in there.order]
+    first = {_OWNER[s]: n for n, s in reversed([*enumerate(whole)]) if s in _OWNER}
+    acting = {_OWNER[s]: whole.index(s) for s in reversed(law.steps) if s in _OWNER}
+    places = {**first, **acting}
+    return order_of(sorted(places, key=lambda n: places[n]))
+
+
+def _power(law: Working, down: bool) -> None:
+    """min-p on the other side of the temperature."""
+    heat, old = float(law.numbers["temperature"]), float(law.numbers["min_p"])
+    new = old**heat if down else old ** (1 / heat)
+    side = "before" if down else "after"
+    if old < 1 and not _SMALLEST < new < 1:
+        why = f"{side} the temperature it is {new:g}, which has too few digits"
+        law.reasons.append(Reason("min_p", "approximate", why))
+    else:
+        why = f"{new:.6g} {side} temperature {heat:g} keeps the same tokens"
+        law.reasons.append(Reason("min_p", "exact", why))
+    law.numbers["min_p"] = new
+
+
+def _blamed(law: Working, there: Dialect, first: str, second: str) -> list[Reason]:
+    """Whose loss it is that two steps change places: never the temperature's."""
+    found = []
+    for name, other, here_side, there_side in (
+        (first, second, "before", "after"), (second, first, "after", "before"),
+    ):  # fmt: skip
+        if name not in _HEATS or other in _HEATS:
+            why = f"it acts {here_side} {other} in {law.here.name}, {there_side} it in {there.name}"
+            found.append(Reason(name, "approximate", why, beside=(other,)))
+    return found

@@ -1,0 +1,116 @@
+"""A law taken apart, and what may be left out of it without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from poise.dialects import Dialect
+from poise.exports.commuting import KEEPS_TOP
+from poise.exports.outcome import Reason
+from poise.param_lists import LISTS
+from poise.params import FOLLOWERS, PARAMETERS, Number, SamplingParams
+
+_PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
+_XTC_OFF = 0.5  # two tokens cannot both have more
+BARRED = float("-inf")
+
+
+@dataclass(slots=True)
+class Working:
+    """Settings on their way: what is on, in the order in which it acts; it changes as it is carried.
+
+    Args:
+        here: the dialect that they come from.
+        numbers: by parameter, followers included.
+        lists: biases, barred words, breakers.
+        steps: the steps that act, in order.
+        reasons: what was found about them.
+    """
+
+    here: Dialect
+    numbers: dict[str, Number]
+    lists: dict[str, Any]
+    steps: list[str]
+    reasons: list[Reason] = field(default_factory=list)
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the temperature is 0, by itself."""
+        return self.numbers.get("temperature") == 0 and "dynatemp_range" not in self.numbers
+
+    @property
+    def bars(self) -> bool:
+        """Whether no bias is finite."""
+        return all(bias == BARRED for _, bias in self.lists.get("logit_bias", ()))
+
+    def leave(self, names: Collection[str], why: str, kind: Any = "exact") -> None:
+        """Take steps out, with what shapes them.
+
+        Args:
+            names: of steps, or of what shapes one.
+            why: what is said of each that was on.
+            kind: of the outcome.
+        """
+        gone = {*names, *(f for n in names for f in FOLLOWERS.get(n, ()) if self._alone(f, names))}
+        gone |= {"dry_breakers"} if "dry_multiplier" in gone else set()
+        for name in [n for n in (*self.numbers, *self.lists) if n in gone]:
+            self.reasons.append(Reason(name, kind, why))
+            self.numbers.pop(name, None)
+            self.lists.pop(name, None)
+        self.steps = [n for n in self.steps if n not in gone]
+
+    def _alone(self, follower: str, gone: Collection[str]) -> bool:
+        """Whether no other leader of it stays."""
+        return not any(n in self.numbers and n not in gone for n in PARAMETERS[follower].leaders)
+
+
+def taken_apart(params: SamplingParams) -> Working:
+    """Settings as they act, without what changes nothing in their own dialect.
+
+    Args:
+        params: the settings.
+
+    Returns:
+        A working copy, with a reason for each parameter that was left out: the law is the same without it.
+
+    >>> taken_apart(SamplingParams(temperature=0, top_p=0.9)).steps
+    ['temperature']
+    """
+    lists = {name: value for name, value in params.lists().items() if name != "order"}
+    moving = "dynatemp_range" in params.active()
+    steps = [n for n in params.steps if n != "temperature" or not moving]
+    law = Working(params.how, dict(params.active()), lists, steps)
+    for leaders, window in ((_PENALTIES, "penalty_last_n"), (("dry_multiplier",), "dry_last_n")):
+        if law.numbers.get(window) == 0:
+            law.leave([*leaders, window], "in a window of 0 tokens it never acts")
+    if law.numbers.get("xtc_threshold", 0) > _XTC_OFF:
+        law.leave(["xtc_probability"], f"above a threshold of {_XTC_OFF} XTC never acts")
+    _settle_temperature(law, params)
+    return law
+
+
+def _settle_temperature(law: Working, params: SamplingParams) -> None:
+    """What the temperature is taken for, and at 0 what cannot act beside it."""
+    rules, heat = params.how.rules, law.numbers.get("temperature")
+    if heat is not None and 0 < heat < rules.greedy_below:
+        law.numbers["temperature"] = 0.0
+        law.reasons.append(Reason("temperature", "exact", f"{params.dialect} takes {heat:g} for 0"))
+    elif heat is not None and 0 < heat < rules.temperature_floor:
+        law.numbers["temperature"] = rules.temperature_floor
+        law.reasons.append(
+            Reason("temperature", "exact", f"{params.dialect} raises {heat:g} to {rules.temperature_floor:g}")
+        )
+    if not law.greedy:
+        return
+    at = law.steps.index("temperature")
+    cuts = [n for n in law.steps if n not in LISTS and PARAMETERS[n].stage != "penalty" and n != "temperature"]
+    if not rules.greedy_last:
+        law.leave(cuts, "temperature 0 takes the likeliest token before it acts")
+    elif all(n in KEEPS_TOP for n in cuts if law.steps.index(n) < at):
+        law.leave(cuts, "it keeps the likeliest token, which temperature 0 takes")
+    else:
+        law.leave([n for n in cuts if law.steps.index(n) > at], "temperature 0 has left one token before it")
+    after = [n for n in law.steps[law.steps.index("temperature") + 1 :] if n in (*_PENALTIES, "dry_multiplier")]
+    law.leave(after, "temperature 0 has left one token before it")
