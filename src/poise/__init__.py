@@ -20,6 +20,7 @@ _WHERE = {
     "ENGINES": "poise.engines",
     "Goal": "poise.goals",
     "Judging": "poise.judging",
+    "Lint": "poise.lints",
     "METRICS": "poise.metrics",
     "Measurement": "poise.measurements",
     "Measurements": "poise.measurements",
@@ -54,6 +55,7 @@ _WHERE = {
     "judge": "poise.judging",
     "latest_study": "poise.places",
     "law_chart": "poise.reports.lawcharts",
+    "lint": "poise.lints",
     "load": "poise.engines",
     "load_use_case": "poise.usecases",
     "measure": "poise.measurements",
@@ -98,6 +100,8 @@ if TYPE_CHECKING:
     from poise.judging import Judging as Judging
     from poise.judging import judge as judge
     from poise.judging import plan_judging as plan_judging
+    from poise.lints import Lint as Lint
+    from poise.lints import lint as lint
     from poise.measurements import Measurement as Measurement
     from poise.measurements import Measurements as Measurements
     from poise.measurements import measure as measure

@@ -111,6 +111,12 @@ COMMANDS = (
         "poise law --logits 3,2,1 --temperature 0.5 --top-p 0.8 --beside llama.cpp",
     ),
     Command(
+        "lint",
+        "poise.cli.linting:lint",
+        "Look settings through: what does nothing, contradicts, or changes in another engine.",
+        "poise lint temperature=0 top_p=0.9 top_k=40 --to llama.cpp",
+    ),
+    Command(
         "list",
         "poise.cli.catalogues:list_names",
         "List parameters, metrics, engines, models, dialects or use cases.",

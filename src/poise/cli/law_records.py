@@ -58,3 +58,42 @@ class LawRecord(Record):
     parting: PartingRecord | None = Field(description="null without --beside, or where the laws end alike")
     total_variation: float | None = Field(description="between the two laws, 0 to 1; null without --beside")
     picture: str | None = Field(description="path of the picture, null without -o")
+
+
+class RemarkRecord(Record):
+    """One thing worth knowing about a setting."""
+
+    rule: str = Field(description="id of the rule that found it")
+    level: Literal["error", "warning", "note"]
+    kind: Literal["contradicts", "lost", "changed", "inert", "masked", "doubtful"]
+    parameters: list[str] = Field(description="which it is about")
+    said: str
+    next_step: str = Field(description="what to do, else empty")
+
+
+class InfluenceRecord(Record):
+    """What one parameter does, step by step, with and without it."""
+
+    parameter: str
+    steps: int = Field(description="next tokens looked at")
+    texts: int
+    prompts: int
+    law: float = Field(description="share of the steps at which the law is another without it, 0 to 1")
+    low: float | None = Field(description="lower end of its 95 % interval over prompts, null without one")
+    high: float | None = Field(description="upper end, null without one")
+    bound: float | None = Field(description="where no step changed: the largest share at 95 %, 3 / steps; else null")
+    kept: float = Field(description="share of the steps at which other tokens are left without it")
+    total_variation: float | None = Field(description="mean over the steps at which the law is another, else null")
+    token: float = Field(description="share of the steps at which another token is drawn without it")
+
+
+class LintRecord(Record):
+    """`poise lint --json`."""
+
+    params: ParamsRecord = PARAMS
+    target: str | None = Field(description="what the settings go to, null where they stay")
+    model: str | None = Field(description="name of the engine, null without one")
+    clean: bool = Field(description="whether there is nothing but notes")
+    remarks: list[RemarkRecord] = Field(description="the weightiest first")
+    influences: list[InfluenceRecord] = Field(description="in the order of the steps; empty without a model")
+    notes: list[str]

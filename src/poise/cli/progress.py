@@ -133,6 +133,30 @@ class ShareMeter(Line):
         return f"{counted(self._rows, 'row')}{self.rate(self._rows, 'rows')}"
 
 
+class StepMeter(Line):
+    """Progress of work in steps: next tokens looked at, rate, remaining time.
+
+    Args:
+        label: what is being done.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._done, self._total = 0, 1
+        super().__init__(label)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note that `done` of at most `total` steps were looked at."""
+        self._done, self._total = done, total
+
+    def done_share(self) -> float:
+        """See `Line`."""
+        return self._done / self._total
+
+    def said(self) -> str:
+        """Steps, rate and remaining time in words."""
+        return f"{self._done:,}/{counted(self._total, 'step')}{self.rate(self._done, 'steps')}"
+
+
 class ProbeMeter(Line):
     """Progress of a probe: requests so far, and what is being looked at."""
 

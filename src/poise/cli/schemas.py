@@ -12,6 +12,7 @@ from poise.cli.fields import Record as Record
 from poise.cli.fields import Scope as Scope
 from poise.cli.judge_records import JudgedRecord, JudgePlanRecord, Scored
 from poise.cli.law_records import LawRecord as LawRecord
+from poise.cli.law_records import LintRecord as LintRecord
 from poise.cli.probe_records import FindingRecord as FindingRecord
 from poise.cli.probe_records import ProbeRecord as ProbeRecord
 from poise.cli.verdict_records import Decided as Decided
@@ -327,6 +328,7 @@ DOCUMENTS: dict[str, type[Record]] = {
     "report": Reported,
     "dump": Dumped,
     "law": LawRecord,
+    "lint": LintRecord,
     "list": Listed,
     "usecase list": Listed,
     "usecase show": UseCaseRecord,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from poise import asks, law
+from poise.breakers import breakers_of
 from poise.distances import total_variation
 from poise.errors import ParameterError, PromptError, UsageError
 from poise.escapes import visible
@@ -200,21 +201,27 @@ def _of_engine(engine: Engine, prompt: str | Prompt | None, output: Sequence[int
             f"Token ids of {ours.name} go from 0 to {ours.vocab_size - 1}", str(outside[0]), "Leave it out"
         )
     [ask] = asks.ask_all(ours, [prompt], asks.Options(max_tokens=len(output) + 1))
-    session = ours.session(len(ask.prompt_ids) + len(output) + 1, 2)
-    rows, logits = session.prefill([ask.prompt_ids])
+    free = None
+    if params.guidance_scale not in (None, 1.0):  # transformers starts from the prompt's last token
+        free = _logits(ours, ask.prompt_ids[-1:], output)
+    shown = ask.prompt.shown if len(ask.prompt.shown) <= _SHOWN else ask.prompt.shown[:_SHOWN] + "…"
+    after = f" and {len(output)} tokens" if output else ""
+    history = History(ask.prompt_ids, tuple(output), breakers_of(ours, params))
+    about = f"The next token after “{shown}”{after} under {ours.name}"
+    return _Moment(_logits(ours, ask.prompt_ids, output), history, free, about, engine=ours)
+
+
+def _logits(engine: LogitsEngine, prompt_ids: Sequence[int], output: Sequence[int]) -> Row:
+    """The model's logits after a prompt and what was drawn so far, (V,)."""
+    session = engine.session(len(prompt_ids) + len(output) + 1, 2)
+    rows, logits = session.prefill([prompt_ids])
     for token in output:
         parents, (rows, logits) = rows, session.advance(rows, [token])
         session.drop(parents)
-    if not np.all(np.isfinite(ours.law.normaliser(logits))):
-        raise no_numbers(len(ask.prompt_ids), len(output))
-    plain = ours.law.reshape(logits, [0], [SamplingParams()], [NOTHING_SAID], [frozenset()])
-    shown = ask.prompt.shown if len(ask.prompt.shown) <= _SHOWN else ask.prompt.shown[:_SHOWN] + "…"
-    after = f" and {len(output)} tokens" if output else ""
-    history = History(ask.prompt_ids, tuple(output))
-    return _Moment(
-        plain.values[0].astype(np.float64), history, None, f"The next token after “{shown}”{after} under {ours.name}",
-        engine=ours,
-    )  # fmt: skip
+    if not np.all(np.isfinite(engine.law.normaliser(logits))):
+        raise no_numbers(len(prompt_ids), len(output))
+    plain = engine.law.reshape(logits, [0], [SamplingParams()], [NOTHING_SAID], [frozenset()])
+    return plain.values[0].astype(np.float64)
 
 
 def _checked(engine: Engine) -> LogitsEngine:
