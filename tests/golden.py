@@ -41,8 +41,9 @@ NO_DIALECT: Mapping[str, tuple[str, ...]] = {
     "top_p-exact-boundary": ("stop at cum>p",),
     "top_n_sigma-std": ("text-generation-webui",),
     "rep-in-beam-search": ("transformers beam search",),
-    "rep-scope": ("llama-cpp-python",),
-    "freq-scope": ("TGI flash", "transformers serve", "transformers generate", "llama-cpp-python"),
+    # mlx-lm counted the prompt's last token alone before 0.32.0; `generate_step` of 0.32.2, run, counts all of it.
+    "rep-scope": ("llama-cpp-python", "mlx-lm"),
+    "freq-scope": ("TGI flash", "transformers serve", "transformers generate", "llama-cpp-python", "mlx-lm"),
 }
 STOPS = tuple(c for c in DATA["golden"] if c["op"] == "stop_string")
 LENGTHS = tuple(c for c in DATA["golden"] if c["op"] == "min_new_tokens")
@@ -188,14 +189,12 @@ GROUPS: Mapping[str, tuple[tuple[str, tuple[str, ...], Settings, str, Any], ...]
     ),
     "rep-scope": (
         ("transformers", ("transformers", "vllm"), {}, "penalised", [3, 7, 8]),
-        ("llama-server", ("llama.cpp", "ollama"), {}, "penalised", [3, 7, 8]),
+        ("llama-server", ("llama.cpp", "ollama", "mlx"), {}, "penalised", [3, 7, 8]),
         ("SGLang", ("sglang",), {}, "penalised", [3]),
-        ("mlx-lm", ("mlx",), {}, "penalised", [3, 8]),
     ),
     "freq-scope": (
         ("OpenAI", ("vllm", "sglang", "transformers"), {}, "change of 5", -1.0),
-        ("llama-server", ("llama.cpp", "ollama"), {}, "change of 5", -3.0),
-        ("mlx-lm", ("mlx",), {}, "change of 5", -1.0),
+        ("llama-server", ("llama.cpp", "ollama", "mlx"), {}, "change of 5", -3.0),
     ),
     "top_n_sigma-std": (("llama.cpp", ("llama.cpp",), {}, "kept", [0, 1]),),
     "typical-boundary": (

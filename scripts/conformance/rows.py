@@ -18,6 +18,12 @@ EACH = 50  # rows of a group: they share settings, vocabulary and lengths
 SIZES = (2, 5, 40, 130, 300)  # vocabularies
 MINUS = -np.inf
 
+# What llama.cpp has one sampler for, besides biases, which come first.
+UNITS: list[tuple[str, ...]] = [
+    ("repetition_penalty", "frequency_penalty", "presence_penalty"), ("dry_multiplier",), ("top_n_sigma",),
+    ("top_k",), ("typical_p",), ("top_p",), ("min_p",), ("xtc_probability",), ("temperature", "dynatemp_range"),
+]  # fmt: skip
+
 
 class Group(NamedTuple):
     """Rows under the same settings.
@@ -82,6 +88,9 @@ VALUES: Mapping[str, Callable[[Rng, int], Any]] = {
     "dry_last_n": lambda rng, size: int(rng.choice([2, 10, 64, 500])),
     "no_repeat_ngram_size": _whole(1, 4),
     "guidance_scale": _between(0.5, 3),
+    "mirostat": _whole(1, 2),
+    "mirostat_tau": _between(0.3, 8),
+    "mirostat_eta": _between(0.01, 0.5),
 }
 
 
@@ -93,18 +102,20 @@ class Wanted(NamedTuple):
         steps: those that the engine can be asked for.
         infinite: whether rows and biases have -∞.
         sizes: of vocabularies.
-        fixed: values that are not drawn.
+        values: how some are drawn, instead of `VALUES`.
         order: whether orders of the steps are drawn too.
         without: what shapes a step in poise, but not in the engine.
+        always: steps that are on in every group.
     """
 
     dialect: str
     steps: tuple[str, ...]
     infinite: bool = True
     sizes: tuple[int, ...] = SIZES
-    fixed: Mapping[str, Any] = {}
+    values: Mapping[str, Callable[[Rng, int], Any]] = {}
     order: bool = False
     without: tuple[str, ...] = ("penalty_last_n",)
+    always: tuple[str, ...] = ()
 
 
 def settings_of(wanted: Wanted, steps: Sequence[str], size: int, rng: Rng) -> Settings:
@@ -123,23 +134,23 @@ def settings_of(wanted: Wanted, steps: Sequence[str], size: int, rng: Rng) -> Se
     found: Settings = {}
     for step in steps:
         if step == "logit_bias":
-            found[step] = _biases(size, wanted.infinite, rng)
+            found[step] = _biases(size, wanted.infinite and step not in limits, rng)
         elif step in PARAMETERS:
             shaping = [f for f in FOLLOWERS.get(step, ()) if f in VALUES and f not in wanted.without]
             for name in (step, *(f for f in shaping if rng.random() < 0.7)):
                 low, high = limits.get(name, (-np.inf, np.inf))
-                value = VALUES[name](rng, size)
-                found[name] = wanted.fixed.get(name, min(max(value, low), high))
+                value = min(max(wanted.values.get(name, VALUES[name])(rng, size), low), high)
+                found[name] = value if isinstance(value, int) else float(np.float32(value))  # as engines make of it
     if wanted.order and rng.random() < 0.5:
-        order = [s for s in DIALECTS[wanted.dialect].order if s in wanted.steps and s not in ("logit_bias",)]
-        rng.shuffle(order)
-        found["order"] = ("logit_bias", *order)
+        units = [u for u in UNITS if u[0] in wanted.steps]
+        units = [units[i] for i in rng.permutation(len(units))]
+        found["order"] = ("logit_bias", *(s for unit in units for s in unit))
     return {**found, "dialect": wanted.dialect}
 
 
 def _biases(size: int, infinite: bool, rng: Rng) -> dict[int, float]:
     ids = rng.choice(size - 1, min(size - 1, int(rng.integers(1, 6))), replace=False)
-    return {int(i): MINUS if infinite and rng.random() < 0.2 else float(rng.normal(0, 4)) for i in ids}
+    return {int(i): MINUS if infinite and rng.random() < 0.2 else float(np.float32(rng.normal(0, 4))) for i in ids}
 
 
 def rows_of(count: int, size: int, rng: Rng) -> NDArray[np.float32]:
@@ -189,6 +200,7 @@ def groups(wanted: Wanted, rows: int, seed: int) -> Iterator[Group]:
         size = int(rng.choice(wanted.sizes))
         alone = rng.random() < 0.5
         on = [str(rng.choice(order))] if alone else [s for s in order if rng.random() < 0.5]
+        on = [s for s in order if s in on or s in wanted.always]
         said = int(rng.integers(2, 7))  # few words make many repetitions
         words = rng.choice(size - 1, min(size - 1, said), replace=False)
         prompt = rng.choice(words, (count, int(rng.integers(1, 40))))

@@ -23,6 +23,7 @@ class Rules:
         top_p_scope: whether masses are of what is left (``left``), or of the row before top-k: always (``joint``), or where
             there is no min-p.
         top_p_passes: whether the nucleus ends at the first mass >= p (False), or > p (True).
+        top_p_ties: whether tokens tied with the last of the nucleus stay too (``keep``), or the lowest ids (``exact``).
         top_p_zero: what p = 0 means: the likeliest token (``top``), off, or an error (``refused``).
         typical_ties: whether tokens as typical as the last kept one stay too (``keep`` or ``exact``).
         typical_passes: whether it ends at the first mass >= p (False), or > p (True).
@@ -39,6 +40,7 @@ class Rules:
     top_k_ties: Literal["keep", "exact"] = "keep"
     top_p_scope: Literal["left", "joint", "joint without min_p"] = "left"
     top_p_passes: bool = False
+    top_p_ties: Literal["keep", "exact"] = "exact"
     top_p_zero: Literal["top", "off", "refused"] = "top"
     typical_ties: Literal["keep", "exact"] = "keep"
     typical_passes: bool = False
@@ -166,13 +168,14 @@ DIALECTS: Mapping[str, Dialect] = {
                 "logit_bias", "repetition_penalty", "presence_penalty", "frequency_penalty", "top_p", "min_p",
                 "xtc_probability", "top_k", "temperature",
             ),
-            source="mlx-lm d78bf58e2, mlx_lm/sample_utils.py",
+            source="mlx-lm 0.32.2, mlx_lm/sample_utils.py, mlx_lm/generate.py",
             rules=Rules(
-                top_k_ties="exact", top_p_zero="off", xtc_strict=True,
-                scopes=dict.fromkeys(_PENALTIES, "last and output"), window=20,
+                top_k_ties="exact", top_p_ties="keep", top_p_zero="off", xtc_strict=True,
+                scopes=dict.fromkeys(_PENALTIES, "all"), window=20,
             ),
+            limits={"xtc_threshold": (0, 0.5)},
             defaults={"temperature": 0},
-            version="d78bf58e2",
+            version="0.32.2",
         ),
         Dialect(
             name="ollama",

@@ -55,7 +55,7 @@ def _top_k(row: Row, facts: Facts) -> Row:
 def _top_p(row: Row, facts: Facts) -> Row:
     rules = facts.params.how.rules
     whole = facts.whole if joint(facts.params) else None
-    return truncations.top_p(row, facts.number("top_p"), rules.top_p_passes, whole)
+    return truncations.top_p(row, facts.number("top_p"), rules.top_p_passes, whole, rules.top_p_ties)
 
 
 def _typical_p(row: Row, facts: Facts) -> Row:

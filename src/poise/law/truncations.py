@@ -22,16 +22,20 @@ def top_k(logits: Row, value: int, ties: Ties = "keep") -> Row:
     return np.where(logits >= np.sort(logits)[-k], logits, -np.inf)
 
 
-def top_p(logits: Row, value: float, passes: bool = False, whole: Row | None = None) -> Row:
+def top_p(logits: Row, value: float, passes: bool = False, whole: Row | None = None, ties: Ties = "exact") -> Row:
     """Keep the smallest prefix, likeliest first and lower id first, with mass >= p, or > p where it `passes`.
 
     With `whole`, the row before top-k, the masses are of that row: what both keep is left.
+    Where ties stay, so do all tokens with the logit of the last one.
     """
     weighed = logits if whole is None else whole
     order = descending(weighed)
     mass = np.cumsum(probabilities(weighed)[order])[:-1]
     short = mass <= value + ROUNDING if passes else mass < value - ROUNDING
-    return only(logits, order[: 1 + int(np.sum(short))])
+    last = int(np.sum(short))
+    if ties == "keep":
+        return np.where(weighed >= weighed[order[last]], logits, -np.inf)
+    return only(logits, order[: last + 1])
 
 
 def min_p(logits: Row, value: float) -> Row:

@@ -68,6 +68,8 @@ def _top_p(left: Left, facts: Facts) -> Mask | None:
             return None  # the nucleus may go on below the floor
         if low == high or low >= mass.size - 1:
             last = min(int(low), mass.size - 1)
+            if facts.params.how.rules.top_p_ties == "keep":
+                return np.asarray(z >= ordered[last])
             return prefix(z, float(ordered[last]), last + 1)
     return None
 
