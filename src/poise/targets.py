@@ -55,10 +55,28 @@ def write_target(target: Path, content: str | bytes, what: str = "A page") -> No
     Raises:
         StoreError: the file cannot be written.
     """
+    with replacing(target, what) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(target: Path, what: str = "A page") -> Iterator[Path]:
+    """A file to write into, which takes the target's place once it is whole; else nothing is left of it.
+
+    Args:
+        target: from `checked_target`.
+        what: is written.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
     part = _part(target)
     with _writing(target, part, what):
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
-        part.replace(target)
+        try:
+            yield part
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _part(target: Path) -> Path:
