@@ -28,6 +28,8 @@ PROMISED = {
             "smallest_detectable",
         }
     },
+    "law": {"steps": {"step", "probabilities"}, "probabilities": None},
+    "lint": {"remarks": {"rule", "level", "parameters", "said", "next_step"}, "influences": {"parameter", "law"}},
 }  # fmt: skip
 JSON_COMMANDS = {
     "sweep": SWEEP,
@@ -39,6 +41,8 @@ JSON_COMMANDS = {
     "decide": ["decide", "--raise", "nll"],
     "report": ["report"],
     "dump": ["dump", "-o", "texts.csv"],
+    "law": ["law", "fake", "hello", "--temperature", "0.5", "--top-p", "0.8", "--beside", "llama.cpp"],
+    "lint": ["lint", "temperature=0.7", "top_k=1", "--model", "fake", "--to", "vllm", "--steps", "4"],
     "list": ["list", "params"],
     "usecase list": ["usecase", "list"],
     "usecase show": ["usecase", "show", "creative-story"],

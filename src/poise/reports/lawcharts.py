@@ -61,9 +61,8 @@ def law_spec(law: Trace | Beside) -> Spec:
     seen = [p[shown] for t in traces for _, p in t.columns]
     top = max(max(float(p.max()), 1 - float(p.sum())) for p in seen)
     said = [f"{visible(s)}." for s in law.sentences] if isinstance(law, Beside) else [*law.notes]
-    subtitle = [
-        line for s in [*said, _READING] for line in _lines(s, max(100, 25 * min(ACROSS, len(traces[0].columns))))
-    ]
+    across = min(ACROSS, max(len(t.columns) for t in traces))
+    subtitle = [line for s in [*said, _READING] for line in _lines(s, max(95, 30 * across))]
     rows = [row for t in traces for row in _rows(t, shown, words, ROOM * top, len(traces) > 1)]
     return {
         "$schema": SCHEMA, "background": NOTEBOOK.paper, "padding": 14, "spacing": 22, "vconcat": rows,

@@ -19,7 +19,7 @@ from poise.tables import Table, whole_html, whole_text
 WIDTH = 98  # columns of a terminal beyond which steps have numbers for names
 LONGEST = 18  # characters of a token's text in a table
 NAMED = 3  # tokens that a sentence names
-_INDENT, _GAP = 2, 2
+_INDENT, _GAP, _CELL = 2, 2, 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +110,7 @@ class Trace:
         """The steps with what they cut, and the probabilities of the likeliest tokens after each."""
         title = f"{self.about}, by the steps of {self.params.dialect}"
         notes = [*([_MOVED] if self.steps else []), *self.notes]
-        return [Table(title, _HEAD, _step_rows(self), notes), _token_table(self)]
+        return [Table(title, _HEAD, _step_rows(self), notes), *_token_tables(self)]
 
     def __str__(self) -> str:
         return whole_text((), self.tables())
@@ -195,19 +195,38 @@ def _step_rows(t: Trace) -> list[list[str]]:
     return rows
 
 
-def _token_table(t: Trace) -> Table:
-    """Tokens down, steps across; the steps by name where the names have room."""
+def _token_tables(t: Trace) -> list[Table]:
+    """Tokens down, steps across: by name where the names have room, else by number, in as many tables as it takes."""
     words = [t.word(i) for i in t.shown]
     names = [name for name, _ in t.columns]
-    wide = _INDENT + max(map(len, ["token", *words])) + sum(_GAP + max(len(n), 5) for n in names)
-    numbered = [str(i) if n not in ("model", "drawn from") else n for i, n in enumerate(names)]
-    head = ("token", *(f" {n}" for n in (names if wide <= WIDTH else numbered)))
+    room = WIDTH - _INDENT - max(map(len, ["token", *words]))
+    if sum(_GAP + max(len(n), _CELL) for n in names) > room:
+        names = [n if n in ("model", "drawn from") else str(i) for i, n in enumerate(names)]
     rows = [[word, *_cells(t, i)] for word, i in zip(words, t.shown, strict=True)]
     rest = t.model.size - len(t.shown)
     if rest:
         others = np.setdiff1d(np.arange(t.model.size), t.shown)
         rows.append([f"{rest:,} others", *(_probability(float(p[others].sum())) for _, p in t.columns)])
-    return Table("Probability after each step", head, rows)
+    tables = []
+    for first, end in _fitting([_GAP + max(len(n), _CELL) for n in names], room):
+        head = ("token", *(f" {n}" for n in names[first:end]))
+        title = "Probability after each step" + (", further on" if first else "")
+        tables.append(Table(title, head, [[row[0], *row[1 + first : 1 + end]] for row in rows]))
+    return tables
+
+
+def _fitting(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
+    """Stretches of columns that have room side by side.
+
+    >>> _fitting([5, 5, 5], 12)
+    [(0, 2), (2, 3)]
+    """
+    stretches, first = [], 0
+    for place in range(1, len(widths) + 1):
+        if place == len(widths) or sum(widths[first : place + 1]) > room:
+            stretches.append((first, place))
+            first = place
+    return stretches
 
 
 def _cells(t: Trace, token: int) -> list[str]:
@@ -291,7 +310,8 @@ def _tokens_said(b: Beside, tokens: Sequence[int]) -> str:
         mine = [i for i in tokens if t.probabilities[i] > 0 and other.probabilities[i] == 0]
         if not mine:
             continue
-        named = [(t if i in t.words else other).word(i) for i in mine if i in t.words or i in other.words][:NAMED]
+        known = [i for i in mine if i in t.words or i in other.words]
+        named = [(t if i in t.words else other).word(i).replace(" ", "\N{NO-BREAK SPACE}") for i in known[:NAMED]]
         more = "one more token" if len(mine) == 1 else f"{len(mine):,} more tokens"
         shown = ", ".join([*named, *(["…"] if len(named) < len(mine) else [])])
         said.append(f"{_called(t, other)} keeps {more}{f' ({shown})' if named else ''}")
