@@ -163,7 +163,7 @@ def _limit_biases(law: Working, way: _Way, low: float, high: float) -> None:
 
 
 def _fit_zero(law: Working, way: _Way) -> None:
-    """A top-p of 0, where the engine does not take it for the likeliest token; a top-k that engines have no room for."""
+    """A top-p of 0, where the engine does not take it for the likeliest token; a top-k beyond all engines."""
     if law.numbers.get("top_k", 0) > MOST_TOKENS:
         law.leave(["top_k"], "no vocabulary is so large: written as off")
     zero = way.there.rules.top_p_zero

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
-from poise.dialects import Dialect, Rules
+from poise.dialects import Dialect
 from poise.exports.outcome import Reason
 from poise.exports.target import ALL_TOKENS, Sheet
 from poise.exports.working import Working
@@ -16,8 +14,11 @@ _SCOPES = {
     "last and output": "the prompt's last token and the text",
 }
 _WINDOWS = (("penalty_last_n", "window"), ("dry_last_n", "dry_window"))
-# Every rule of a dialect is compared by one of these functions; a test holds the list complete.
-COMPARED = frozenset({f.name for f in fields(Rules)})
+# Every rule is compared here, or in `carrying` and `working`; a test holds the list complete.
+COMPARED = frozenset({
+    "top_k_ties", "top_p_scope", "top_p_passes", "top_p_ties", "top_p_zero", "typical_ties", "typical_passes",
+    "xtc_strict", "scopes", "window", "dry_window", "greedy_last", "greedy_below", "temperature_floor",
+})  # fmt: skip
 
 
 def fit_windows(law: Working, there: Dialect, sheet: Sheet) -> None:
@@ -32,7 +33,7 @@ def fit_windows(law: Working, there: Dialect, sheet: Sheet) -> None:
         steps = [n for n in PARAMETERS[name].leaders if n in law.steps]
         if not steps:
             continue
-        here: int | None = law.numbers.get(name, getattr(law.here.rules, rule))  # type: ignore[assignment]
+        here: int | None = law.numbers.get(name, getattr(law.here.rules, rule))
         usual: int | None = getattr(there.rules, rule)
         if sheet.written(name):
             wanted = ALL_TOKENS if here is None else min(here, ALL_TOKENS)
@@ -108,6 +109,7 @@ def _boundaries(law: Working, there: Dialect) -> None:
     for step, rule, what in (
         ("top_k", "top_k_ties", "tokens tied with the last one kept"),
         ("top_p", "top_p_passes", at_bound),
+        ("top_p", "top_p_ties", "tokens tied with the last one kept"),
         ("typical_p", "typical_ties", "tokens tied with the last one kept"),
         ("typical_p", "typical_passes", at_bound),
         ("xtc_probability", "xtc_strict", "tokens tied with the last one kept, or exactly at the threshold"),

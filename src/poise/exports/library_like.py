@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from poise.exports.target import NEARLY_BARRED, Sheet, Target
 
 _NAMES = {
@@ -32,12 +35,11 @@ _NEUTRAL = {
     "begin_suppress_tokens": None, "forced_bos_token_id": None, "constraints": None, "force_words_ids": None,
     "watermarking_config": None, "token_healing": False,
 }  # fmt: skip
-_SHEET = {
-    "names": _NAMES, "off": _OFF, "off_too": {"epsilon_cutoff": (1, 1), "eta_cutoff": (1, 1)},
-    "beside": {"num_beams": 1}, "bias": ("sequence_bias", "sequences"),
-    "bars": "suppress_tokens", "words": "bad_words_ids", "switch": "do_sample", "apart": _APART, "neutral": _NEUTRAL,
-}  # fmt: skip
-
+_SHEET = Sheet(
+    file="generation_config.json", names=_NAMES, off=_OFF, off_too={"epsilon_cutoff": (1, 1), "eta_cutoff": (1, 1)},
+    beside={"num_beams": 1}, bias=("sequence_bias", "sequences"), bars="suppress_tokens", words="bad_words_ids",
+    switch="do_sample", tolerates=True, apart=_APART, neutral=_NEUTRAL,
+)  # fmt: skip
 _BELOW_ONE = 0.999999999  # 1 is off
 
 TRANSFORMERS = Target(
@@ -45,11 +47,11 @@ TRANSFORMERS = Target(
     dialect="transformers",
     about="a model's generation_config.json; as Python, a GenerationConfig",
     sheets={
-        "json": Sheet(file="generation_config.json", tolerates=True, **_SHEET),
-        "python": Sheet(
-            file="generation_config.py", calls={"GenerationConfig": ()},
+        "json": _SHEET,
+        "python": replace(
+            _SHEET, file="generation_config.py", calls={"GenerationConfig": ()},
             imports="from transformers import GenerationConfig",
-            usage="outputs = model.generate(**inputs, generation_config=generation_config)", **_SHEET,
+            usage="outputs = model.generate(**inputs, generation_config=generation_config)",
         ),
     },
     limits={"epsilon_cutoff": (0, _BELOW_ONE), "eta_cutoff": (0, _BELOW_ONE)},
@@ -61,10 +63,10 @@ TRANSFORMERS = Target(
 )  # fmt: skip
 
 _CONTEXTS = ("repetition_context_size", "presence_context_size", "frequency_context_size")
-_MLX = {
+_MLX: Mapping[str, str | tuple[str, ...]] = {
     "temperature": "temp", "top_p": "top_p", "min_p": "min_p", "top_k": "top_k", "xtc_probability": "xtc_probability",
-    "xtc_threshold": "xtc_threshold", "repetition_penalty": "repetition_penalty", "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty", "penalty_last_n": _CONTEXTS,
+    "xtc_threshold": "xtc_threshold", "repetition_penalty": "repetition_penalty",
+    "presence_penalty": "presence_penalty", "frequency_penalty": "frequency_penalty", "penalty_last_n": _CONTEXTS,
 }  # fmt: skip
 _MLX_OFF = {
     "temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "top_k": 0, "xtc_probability": 0.0, "xtc_threshold": 0.1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from poise.exports.target import Sheet, Target
 
 _PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
@@ -44,38 +46,37 @@ _FLAGS = {
     "temperature": "--temp", "dynatemp_exponent": "--dynatemp-exp", "typical_p": "--typical",
     "top_n_sigma": "--top-nsigma", "mirostat_tau": "--mirostat-ent", "mirostat_eta": "--mirostat-lr",
 }  # fmt: skip
-_FLAG_SHEET = {
-    "names": _FLAGS, "off": _OFF, "off_too": _OFF_TOO, "bias": ("--logit-bias", "flags"),
-    "breakers": "--dry-sequence-breaker", "sequence": "--samplers",
-    "aliases": {
-        "--temperature": "--temp", "--typical-p": "--typical", "--top-n-sigma": "--top-nsigma", "-l": "--logit-bias",
-    },
-    "neutral": {"--adaptive-target": -1.0},
-}  # fmt: skip
 # Flags of the programs that do not shape the law, and how many words follow each.
 _WITH_VALUE = (
-    "-m --model -mu --model-url -hf -hfr --hf-repo -hff --hf-file -p --prompt -sys --system-prompt -f --file -n "
-    "--predict --n-predict -c --ctx-size -b --batch-size -ub --ubatch-size -t --threads -tb --threads-batch -ngl "
-    "--gpu-layers --n-gpu-layers -s --seed --host --port -np --parallel -a --alias --api-key --keep -fa --flash-attn "
-    "-ctk --cache-type-k -ctv --cache-type-v --lora --chat-template --chat-template-file --adaptive-decay -r "
-    "--reverse-prompt -to --timeout -mm --mmproj -ts --tensor-split -mg --main-gpu -sm --split-mode"
-).split()
+    "-m", "--model", "-mu", "--model-url", "-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "-p", "--prompt", "-sys",
+    "--system-prompt", "-f", "--file", "-n", "--predict", "--n-predict", "-c", "--ctx-size", "-b", "--batch-size",
+    "-ub", "--ubatch-size", "-t", "--threads", "-tb", "--threads-batch", "-ngl", "--gpu-layers", "--n-gpu-layers",
+    "-s", "--seed", "--host", "--port", "-np", "--parallel", "-a", "--alias", "--api-key", "--keep", "-fa",
+    "--flash-attn", "-ctk", "--cache-type-k", "-ctv", "--cache-type-v", "--lora", "--chat-template",
+    "--chat-template-file", "--adaptive-decay", "-r", "--reverse-prompt", "-to", "--timeout", "-mm", "--mmproj",
+    "-ts", "--tensor-split", "-mg", "--main-gpu", "-sm", "--split-mode",
+)  # fmt: skip
 _ALONE = (
-    "--jinja --no-jinja --mlock --no-mmap -cnv --conversation -no-cnv --no-conversation -i --interactive --color "
-    "--log-disable -v --verbose --no-warmup --warmup --metrics --slots --no-slots --props -cb --cont-batching -e "
-    "--escape --no-escape --perf --no-perf --single-turn -st --no-display-prompt"
-).split()
+    "--jinja", "--no-jinja", "--mlock", "--no-mmap", "-cnv", "--conversation", "-no-cnv", "--no-conversation", "-i",
+    "--interactive", "--color", "--log-disable", "-v", "--verbose", "--no-warmup", "--warmup", "--metrics", "--slots",
+    "--no-slots", "--props", "-cb", "--cont-batching", "-e", "--escape", "--no-escape", "--perf", "--no-perf",
+    "--single-turn", "-st", "--no-display-prompt",
+)  # fmt: skip
 
+_FLAG_SHEET = Sheet(
+    file="llama-cli.sh", program=("llama-cli",), usage="sh llama-cli.sh -m MODEL.gguf -p PROMPT", names=_FLAGS,
+    off=_OFF, off_too=_OFF_TOO, bias=("--logit-bias", "flags"), breakers="--dry-sequence-breaker",
+    sequence="--samplers", apart=frozenset(_WITH_VALUE) | frozenset(_ALONE),
+    aliases={
+        "--temperature": "--temp", "--typical-p": "--typical", "--top-n-sigma": "--top-nsigma", "-l": "--logit-bias",
+    },
+    neutral={"--adaptive-target": -1.0},
+)  # fmt: skip
 LLAMA_CPP = Target(
     name="llama.cpp",
     dialect="llama.cpp",
     about="a shell script that runs llama-cli with every sampling flag",
-    sheets={
-        "flags": Sheet(
-            file="llama-cli.sh", program=("llama-cli",), usage="sh llama-cli.sh -m MODEL.gguf -p PROMPT",
-            apart=frozenset(_WITH_VALUE) | frozenset(_ALONE), **_FLAG_SHEET,
-        )
-    },
+    sheets={"flags": _FLAG_SHEET},
 )  # fmt: skip
 LLAMA_SERVER = Target(
     name="llama-server",
@@ -87,18 +88,18 @@ LLAMA_SERVER = Target(
             bias=("logit_bias", "pairs"), breakers="dry_sequence_breakers", no_breakers=False, sequence="samplers",
             tolerates=True, neutral={"adaptive_target": -1.0, "min_keep": 0, "ignore_eos": False},
             apart=frozenset({
-                "prompt", "messages", "model", "n_predict", "max_tokens", "max_completion_tokens", "n_keep", "n_discard",
-                "n_indent", "n_cmpl", "n", "n_cache_reuse", "n_probs", "logprobs", "top_logprobs", "seed", "stop",
-                "stream", "stream_options", "cache_prompt", "return_tokens", "return_progress", "timings_per_token",
-                "t_max_predict_ms", "response_fields", "lora", "id_slot", "grammar", "grammar_lazy", "grammar_type",
+                "prompt", "messages", "model", "n_predict", "max_tokens", "max_completion_tokens", "n_keep",
+                "n_discard", "n_indent", "n_cmpl", "n", "n_cache_reuse", "n_probs", "logprobs", "top_logprobs", "seed",
+                "stop", "stream", "stream_options", "cache_prompt", "return_tokens", "return_progress",
+                "timings_per_token", "t_max_predict_ms", "response_fields", "lora", "id_slot", "grammar",
+                "grammar_lazy", "grammar_type",
                 "json_schema", "response_format", "tools", "tool_choice", "parse_tool_calls", "post_sampling_probs",
                 "backend_sampling", "adaptive_decay", "chat_template_kwargs", "reasoning_format", "verbose",
                 "sse_ping_interval",
             }),
         ),
-        "flags": Sheet(
-            file="llama-server.sh", program=("llama-server",), usage="sh llama-server.sh -m MODEL.gguf",
-            apart=frozenset(_WITH_VALUE) | frozenset(_ALONE), **_FLAG_SHEET,
+        "flags": replace(
+            _FLAG_SHEET, file="llama-server.sh", program=("llama-server",), usage="sh llama-server.sh -m MODEL.gguf"
         ),
     },
 )  # fmt: skip
@@ -146,7 +147,7 @@ OLLAMA = Target(
             neutral={"mirostat": 0, "tfs_z": 1.0, "penalize_newline": True},
         )
     },
-    notes=("Over /v1 Ollama takes temperature 1 and top_p 1 where a request leaves them out, whatever these lines say",),
+    notes=("Over /v1 Ollama takes temperature 1 and top_p 1 where a request leaves them out, whatever is said here",),
 )  # fmt: skip
 
 

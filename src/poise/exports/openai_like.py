@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from poise.exports.target import NEARLY_BARRED, Sheet, Target
 
 _PLAIN = {n: n for n in ("temperature", "top_p", "frequency_penalty", "presence_penalty")}
@@ -29,7 +32,7 @@ _VLLM_APART = frozenset({
     "truncate_prompt_tokens", "skip_reading_prefix_cache", "prompt_logprob_token_ids", "prompt_logprob_start",
     "routed_experts_prompt_start", "trace_decode_token_ids",
 })  # fmt: skip
-_VLLM_NEUTRAL = {
+_VLLM_NEUTRAL: Mapping[str, Any] = {
     "allowed_token_ids": None, "bad_words": [], "extra_args": None, "thinking_token_budget": None,
     "repetition_detection": None, "watermarking": None,
 }  # fmt: skip
@@ -50,7 +53,8 @@ VLLM = Target(
     about="Python that makes a SamplingParams",
     sheets={
         "python": Sheet(
-            file="sampling_params.py", names=_WIDE, off=_WIDE_OFF, off_too=_VLLM_OFF_TOO, bias=("logit_bias", "object"), lowest_bias=-100,
+            file="sampling_params.py", names=_WIDE, off=_WIDE_OFF, off_too=_VLLM_OFF_TOO,
+            bias=("logit_bias", "object"), lowest_bias=-100,
             calls={"SamplingParams": ()}, imports="from vllm import SamplingParams",
             usage="outputs = llm.generate(prompts, sampling_params)", apart=_VLLM_APART, neutral=_VLLM_NEUTRAL,
         )
@@ -62,8 +66,8 @@ VLLM_SERVER = Target(
     about="the sampling fields of a request; as flags, the defaults of a server",
     sheets={
         "json": Sheet(
-            file="request.json", names=_WIDE, off=_WIDE_OFF, off_too=_VLLM_OFF_TOO, bias=("logit_bias", "object"), lowest_bias=-100,
-            tolerates=True, apart=_VLLM_SERVER_APART,
+            file="request.json", names=_WIDE, off=_WIDE_OFF, off_too=_VLLM_OFF_TOO,
+            bias=("logit_bias", "object"), lowest_bias=-100, tolerates=True, apart=_VLLM_SERVER_APART,
             neutral={
                 **_VLLM_NEUTRAL, "use_beam_search": False, "vllm_xargs": None, "logits_processors": None,
             },

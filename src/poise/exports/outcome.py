@@ -83,7 +83,7 @@ def summed(parameter: str, value: Any, there: Any, reasons: Sequence[Reason]) ->
     'approximate'
     """
     mine = [r for r in reasons if r.parameter == parameter]
-    kind = max((r.kind for r in mine), key=_WORST.index, default="exact")
+    kind: Kind = max((r.kind for r in mine), key=_WORST.index, default="exact")
     counted = [r for r in mine if r.kind == kind]
     return Outcome(
         parameter, value, there if kind != "impossible" else None, kind,

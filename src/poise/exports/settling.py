@@ -114,9 +114,9 @@ def _numbers(given: Mapping[str, Any], target: Target, sheet: Sheet) -> dict[str
             continue
         value = _agreed(values, found)
         low, high = sheet.off_too.get(name, (1, 0))
-        if low <= value <= high or value in (sheet.off.get(name), PARAMETERS[name].neutral):
-            if not PARAMETERS[name].leaders:
-                continue
+        off = low <= value <= high or value in (sheet.off.get(name), PARAMETERS[name].neutral)
+        if off and not PARAMETERS[name].leaders:
+            continue
         checked = ALL_TOKENS if name == "penalty_last_n" and value == 0 and len(sheet.written(name)) > 1 else value
         found[name] = check_value(name, checked)
         if sheet.switch and name == "temperature" and value == 0:

@@ -114,3 +114,26 @@ def _settle_temperature(law: Working, params: SamplingParams) -> None:
         law.leave([n for n in cuts if law.steps.index(n) > at], "temperature 0 has left one token before it")
     after = [n for n in law.steps[law.steps.index("temperature") + 1 :] if n in (*_PENALTIES, "dry_multiplier")]
     law.leave(after, "temperature 0 has left one token before it")
+
+
+def only(params: SamplingParams, names: Collection[str]) -> SamplingParams:
+    """Settings of which nothing else is on.
+
+    Args:
+        params: the settings.
+        names: the parameters that stay, where what they need stays too; an order always does.
+
+    Returns:
+        The rest of them, in the same dialect.
+
+    >>> only(SamplingParams(temperature=0.5, top_p=0.9), {"top_p"}).label
+    'temperature=1,top_p=0.9'
+    """
+    said = {**params.active(), **params.lists()}
+    kept = {n for n in said if n in names or n == "order"}
+    for name in [n for n in kept if n in PARAMETERS and PARAMETERS[n].leaders]:
+        if not kept & {*PARAMETERS[name].leaders}:
+            kept.discard(name)
+    if "dry_multiplier" not in kept:
+        kept.discard("dry_breakers")
+    return SamplingParams.model_validate({**{n: said[n] for n in said if n in kept}, "dialect": params.dialect})
