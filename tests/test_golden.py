@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scripts.conformance import golden
+from scripts.conformance.golden import Case
 
-import golden
-from golden import Case
 from poise import law
 from poise.engines.fake import FakeEngine
 from poise.errors import ParameterError
@@ -54,7 +54,13 @@ def test_min_new_tokens(case: dict) -> None:
     """A model that would end at once ends as soon as transformers lets the end of text through, and no sooner."""
     engine = FakeEngine(bigram=lambda token: np.where(np.arange(12) == 0, 50.0, 0.0))
     request = Request(
-        Prompt("hi"), engine.encode(Prompt("hi")), SamplingParams(), 0, 0, 9, min_tokens=case["params"]["min_new_tokens"]
+        Prompt("hi"),
+        engine.encode(Prompt("hi")),
+        SamplingParams(),
+        0,
+        0,
+        9,
+        min_tokens=case["params"]["min_new_tokens"],
     )
     ids = next(engine.generate([request])).content_ids
     masked = dict(zip(case["input"]["total_len"], case["expect"]["eos_is_masked"], strict=True))

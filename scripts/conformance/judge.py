@@ -23,6 +23,7 @@ Outcome = Literal["equal", "boundary", "tie", "different"]
 NEAR = 1e-6  # a boundary this close, or a step of float32 at the largest logit, may fall on either side in an engine
 PROBABILITY = 1e-5  # how far probabilities may be apart
 FLOAT32 = 3e-7  # relative, of a few operations
+SMALLEST = 1e-37  # less is 0 in float32
 LOOSE = frozenset({"dynatemp_range"})  # its temperature may be close to 0: only probabilities are compared
 
 
@@ -81,7 +82,9 @@ def judged(logits: Row, settings: Settings, said: Said, stages: Sequence[Stage])
 
 def _follow(logits: Row, settings: Settings, said: Said, stages: Sequence[Stage]) -> Iterator[Row]:
     steps = tuple(name for stage in stages for name in stage.steps)
-    done = law.steps(logits, _restricted(_frozen(settings), steps), said.history, said.state, unconditional=said.unconditional)
+    done = law.steps(
+        logits, _restricted(_frozen(settings), steps), said.history, said.state, unconditional=said.unconditional
+    )
     at = {s.name: s.logits for s in done}
     row = logits
     for stage in stages:
@@ -98,7 +101,7 @@ def _apply(logits: Row, settings: Settings, steps: tuple[str, ...], said: Said, 
         if said.state.mu is not None:
             said = said._replace(state=said.state._replace(mu=said.state.mu * (1 + by)))
         if params.top_h:
-            top = np.sort(law.probabilities(logits))[-TOP_H :]
+            top = np.sort(law.probabilities(logits))[-TOP_H:]
             moved["top_h"] = params.top_h + by / max(entropy(top / top.sum()), 1e-30)
         params = params.model_copy(update=moved)
     done = law.steps(logits, params, said.history, said.state, unconditional=said.unconditional)
@@ -146,6 +149,8 @@ def _excused(before: Row, ours: Row, settings: Settings, stage: Stage, said: Sai
         return "different"
     if _alike(before, left, mine):
         return "tie"
+    if np.max(law.probabilities(before)[left != mine]) < SMALLEST:
+        return "boundary"  # in float32 these tokens have no probability at all
     near = max(NEAR, float(np.spacing(np.float32(np.max(np.abs(before[before > -np.inf]))))))
     low, high = (_apply(before, settings, stage.steps, said, by) > -np.inf for by in (-near, near))
     if np.all(left >= (low & high)) and np.all(left <= (low | high)):

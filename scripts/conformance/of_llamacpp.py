@@ -46,7 +46,10 @@ def has_dry() -> bool:
 
 def _dry(params: SamplingParams, group: Group) -> Sampler:
     make = getattr(lib._lib, DRY_TESTING)
-    make.restype, make.argtypes = ctypes.c_void_p, [ctypes.c_float, ctypes.c_float, ctypes.c_int, ctypes.c_int, ctypes.c_void_p]
+    make.restype, make.argtypes = (
+        ctypes.c_void_p,
+        [ctypes.c_float, ctypes.c_float, ctypes.c_int, ctypes.c_int, ctypes.c_void_p],
+    )
     inner = [(ctypes.c_int * len(b))(*b) for b in group.breakers]
     vectors = (_Vector * max(len(inner), 1))(*(_Vector.of(a, ctypes.sizeof(a)) for a in inner))
     outer = _Vector.of(vectors, ctypes.sizeof(_Vector) * len(inner))

@@ -205,7 +205,9 @@ def groups(wanted: Wanted, rows: int, seed: int) -> Iterator[Group]:
         words = rng.choice(size - 1, min(size - 1, said), replace=False)
         prompt = rng.choice(words, (count, int(rng.integers(1, 40))))
         output = rng.choice(words, (count, int(rng.integers(0, 40))))
-        breakers = tuple(tuple(int(i) for i in rng.choice(words, rng.integers(1, 3))) for _ in range(rng.integers(0, 3)))
+        breakers = tuple(
+            tuple(int(i) for i in rng.choice(words, rng.integers(1, 3))) for _ in range(rng.integers(0, 3))
+        )
         settings = settings_of(wanted, on, size, rng)
         if "bad_words" in on:
             settings["bad_words"] = _bad_words(words, prompt, output, rng)
@@ -213,7 +215,9 @@ def groups(wanted: Wanted, rows: int, seed: int) -> Iterator[Group]:
         yield Group(settings, logits, rows_of(count, size, rng), prompt, output, tuple(set(breakers)))
 
 
-def _bad_words(words: NDArray[Any], prompt: NDArray[Any], output: NDArray[Any], rng: Rng) -> tuple[tuple[int, ...], ...]:
+def _bad_words(
+    words: NDArray[Any], prompt: NDArray[Any], output: NDArray[Any], rng: Rng
+) -> tuple[tuple[int, ...], ...]:
     """Single tokens and sequences; some begin as the first row ends."""
     said = [int(i) for i in (*prompt[0], *output[0])]
     found = {tuple(int(i) for i in rng.choice(words, rng.integers(1, 4))) for _ in range(3)}

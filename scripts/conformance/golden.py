@@ -14,7 +14,8 @@ from poise.dialects import DIALECTS
 from poise.law import History
 from poise.params import SamplingParams
 
-DATA: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "samplers.json").read_text(encoding="utf-8"))
+FILE = Path(__file__).resolve().parent.parent.parent / "tests" / "data" / "samplers.json"
+DATA: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 Settings = dict[str, Any]
 
 # What is outside poise's law, and why; tests/test_golden.py checks that nothing is left over.
