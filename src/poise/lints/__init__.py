@@ -9,7 +9,7 @@ from typing import Any
 from poise import asks
 from poise.asks import Ask, Given
 from poise.errors import UsageError
-from poise.lints.influences import Progress, influences
+from poise.lints.influences import Progress, measure_influences
 from poise.lints.record import KINDS as KINDS
 from poise.lints.record import LEVELS as LEVELS
 from poise.lints.record import Influence as Influence
@@ -76,7 +76,7 @@ def lint(
         asks.check_settings(ours, settings, baselines=False)
         asked = _asked(ours, prompts, texts, steps)
         each = 1 if settings.greedy else math.ceil(texts / len(asked))
-        found = influences(ours, settings, asked, draws_each=each, steps=steps, progress=progress)
+        found = measure_influences(ours, settings, asked, draws_each=each, steps=steps, progress=progress)
         remarks += _without_effect(found, remarks)
         about = _about(ours.name, asked, found)
     ordered = sorted(remarks, key=lambda r: LEVELS.index(r.level))

@@ -70,7 +70,7 @@ def without(params: SamplingParams, name: str) -> SamplingParams:
     return SamplingParams.model_validate(said)
 
 
-def influences(
+def measure_influences(
     engine: LogitsEngine,
     params: SamplingParams,
     asked: Sequence[Ask],
