@@ -21,6 +21,7 @@ from poise.cli.law_records import BesideRecord, LawRecord, PartingRecord, StepRe
 from poise.cli.settings import with_setting_flags, words_of
 from poise.cli.terminal import quoted, show, show_json, wrapped
 from poise.errors import UsageError
+from poise.exports.catalogue import TARGETS
 from poise.law import History
 from poise.params import SamplingParams
 from poise.records import params_record
@@ -248,7 +249,7 @@ def _shares(row: np.ndarray[tuple[int], np.dtype[np.float64]], shown: Sequence[i
 def _following(params: SamplingParams, subject: _Subject, asked: Asked) -> str:
     """Which of the settings do anything at all."""
     words = ["poise", "lint", *words_of(params)]
-    if asked.beside is not None:
+    if asked.beside in TARGETS:
         words += ["--to", asked.beside]
     elif subject.model is not None:
         words += ["--model", subject.model]

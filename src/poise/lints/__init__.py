@@ -9,6 +9,7 @@ from typing import Any
 from poise import asks
 from poise.asks import Ask, Given
 from poise.errors import UsageError
+from poise.exports.catalogue import find_target
 from poise.lints.influences import Progress, measure_influences
 from poise.lints.record import KINDS as KINDS
 from poise.lints.record import LEVELS as LEVELS
@@ -18,7 +19,7 @@ from poise.lints.record import Remark as Remark
 from poise.lints.record import percent
 from poise.lints.rules import RULES as RULES
 from poise.lints.rules import Facts
-from poise.lints.targets import find_target, of_target
+from poise.lints.targets import of_target
 from poise.params import SamplingParams
 from poise.sessions import Engine, LogitsEngine
 from poise.stats import MIN_UNITS

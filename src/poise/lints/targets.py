@@ -5,37 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from poise.dialects import DIALECTS
-from poise.errors import UsageError
 from poise.exports.carrying import carry
 from poise.exports.commuting import KEEPS_TOP, commute, swapped
-from poise.exports.library_like import MLX, TRANSFORMERS
-from poise.exports.llama_like import GGUF, LLAMA_CPP, LLAMA_SERVER, OLLAMA
-from poise.exports.openai_like import OPENAI, SGLANG, VLLM, VLLM_SERVER
 from poise.exports.outcome import Outcome
 from poise.exports.target import Target
 from poise.lints.record import Level, Remark, value_said
 from poise.params import PARAMETERS, SamplingParams
-
-TARGETS = {
-    t.name: t for t in (TRANSFORMERS, MLX, GGUF, LLAMA_CPP, LLAMA_SERVER, OLLAMA, OPENAI, SGLANG, VLLM, VLLM_SERVER)
-}
-
-
-def find_target(name: str) -> Target:
-    """A target by name.
-
-    Args:
-        name: as `--to` takes it.
-
-    Returns:
-        The target.
-
-    Raises:
-        UsageError: no such target.
-    """
-    if name not in TARGETS:
-        raise UsageError(f"A target is one of {', '.join(TARGETS)}", repr(name), "For example --to vllm")
-    return TARGETS[name]
 
 
 def of_target(params: SamplingParams, target: Target) -> Iterator[Remark]:
