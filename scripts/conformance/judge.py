@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scripts.conformance.rows import Group, Settings
 
 from poise import law
+from poise.law import History, Row, State
 from poise.law.rows import entropy
 from poise.law.truncations import TOP_H
-from poise.law import History, Row, State
 from poise.param_lists import LISTS
 from poise.params import FOLLOWERS, PARAMETERS, SamplingParams
 

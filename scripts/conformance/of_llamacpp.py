@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-import llama_cpp
 import numpy as np
 from llama_cpp import llama_cpp as lib
 from numpy.typing import NDArray

@@ -74,8 +74,9 @@ PYTORCH = replace(
     rules=replace(DIALECTS["sglang"].rules, top_k_ties="exact", top_p_scope="joint", top_p_passes=True),
 )  # fmt: skip
 _SGLANG = Wanted(
-    PYTORCH.name, ("frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "temperature", "top_k", "top_p",
-               "min_p"),
+    PYTORCH.name,
+    ("frequency_penalty", "presence_penalty", "repetition_penalty", "logit_bias", "temperature", "top_k", "top_p",
+     "min_p"),
 )  # fmt: skip
 SGLANG = Engine("sglang", "sglang_rows.py", ".venv-sglang", ((_SGLANG, 1.0),), own=False)
 

@@ -49,7 +49,7 @@ def metadata(params, settings, prompt, output):
         presence_penalties=each(float(params.presence_penalty)),
         repetition_penalties=each(float(params.repetition_penalty)),
         output_token_ids=[[int(t) for t in row] for row in output], allowed_token_ids_mask=None,
-        bad_words_token_ids=dict.fromkeys(range(count), [list(w) for w in settings.get("bad_words", ())]),
+        bad_words_token_ids={i: [list(w) for w in settings.get("bad_words", ())] for i in range(count)},
         logitsprocs=LogitsProcessors(made),
     )  # fmt: skip
 
