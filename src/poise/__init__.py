@@ -18,6 +18,7 @@ _WHERE = {
     "Dial": "poise.pieces",
     "Dials": "poise.pieces",
     "ENGINES": "poise.engines",
+    "Export": "poise.exports",
     "Goal": "poise.goals",
     "Judging": "poise.judging",
     "Lint": "poise.lints",
@@ -49,6 +50,7 @@ _WHERE = {
     "dial_report": "poise.reports.dialpage",
     "distinct_texts": "poise.curves",
     "dump": "poise.dumps",
+    "export": "poise.exports",
     "generate": "poise.sweeps",
     "grid": "poise.params",
     "human_nll": "poise.curves",
@@ -64,6 +66,7 @@ _WHERE = {
     "plan_judging": "poise.judging",
     "plan_rounds": "poise.verdicts",
     "probe": "poise.probes",
+    "read": "poise.exports",
     "read_check": "poise.checks",
     "read_checks": "poise.checks",
     "read_goal": "poise.goals",
@@ -95,6 +98,9 @@ if TYPE_CHECKING:
     from poise.engines import load as load
     from poise.engines.remote_options import ServerOptions as ServerOptions
     from poise.errors import PoiseError as PoiseError
+    from poise.exports import Export as Export
+    from poise.exports import export as export
+    from poise.exports import read as read
     from poise.goals import Goal as Goal
     from poise.goals import read_goal as read_goal
     from poise.judging import Judging as Judging

@@ -117,6 +117,18 @@ COMMANDS = (
         "poise lint temperature=0 top_p=0.9 top_k=40 --to llama.cpp",
     ),
     Command(
+        "export",
+        "poise.cli.exporting:export",
+        "Write settings as another engine takes them, with every loss named.",
+        "poise export temperature=0.7 min_p=0.05 --to ollama -o Modelfile",
+    ),
+    Command(
+        "import",
+        "poise.cli.exporting:import_settings",
+        "Read the settings that an engine's file, request, command line or code stands for.",
+        "poise import Modelfile",
+    ),
+    Command(
         "list",
         "poise.cli.catalogues:list_names",
         "List parameters, metrics, engines, models, dialects or use cases.",

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from poise.cli.export_records import Exported, Imported
 from poise.cli.fields import HIGH, LOW, METRIC, N_PROMPTS, NOTE, PARAMS, PROMPT, SCOPE, STUDY, UNIT, USE_CASE
 from poise.cli.fields import ParamsRecord as ParamsRecord
 from poise.cli.fields import Record as Record
@@ -329,6 +330,8 @@ DOCUMENTS: dict[str, type[Record]] = {
     "dump": Dumped,
     "law": LawRecord,
     "lint": LintRecord,
+    "export": Exported,
+    "import": Imported,
     "list": Listed,
     "usecase list": Listed,
     "usecase show": UseCaseRecord,

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from poise.dialects import DIALECTS, Dialect
 from poise.exports.arranging import arrange
 from poise.exports.commuting import KEEPS_TOP
 from poise.exports.comparing import compare, fit_windows
 from poise.exports.outcome import Outcome, Reason, summed
-from poise.exports.target import MOST_TOKENS, NEARLY_BARRED, Sheet, Target
+from poise.exports.target import MOST_TOKENS, NEARLY_BARRED, Sheet, Target, shortened
 from poise.exports.working import BARRED, Working, taken_apart
 from poise.param_lists import BREAKERS, LISTS
 from poise.params import PARAMETERS, SamplingParams
@@ -117,8 +115,8 @@ def _nowhere(name: str, way: _Way) -> str:
     """Why there is no place for a step that the engine has."""
     other = [form for form, sheet in way.target.sheets.items() if _has_place(name, sheet)]
     if other:
-        return f"there is a place for it in the form {other[0]} only"
-    return f"{way.target.name} has no place for it"
+        return f"{way.target.name} has a place for it in the form {other[0]} alone"
+    return f"{way.target.name} has none"
 
 
 def _has_place(name: str, sheet: Sheet) -> bool:
@@ -204,12 +202,17 @@ _STEPS: tuple[Callable[[Working, _Way], None], ...] = (
 
 
 def _round(law: Working, way: _Way) -> None:
-    """Numbers as 32 bits keep them, where that is how they are written."""
-    for name, value in law.numbers.items() if way.sheet.single else ():
-        kept = float(str(np.float32(value)))
-        if isinstance(value, float) and kept != value:
+    """Numbers as the engine reads them, where that is not with all their digits."""
+    decimals = way.sheet.decimals
+    for name, value in law.numbers.items() if decimals is not None else ():
+        kept = shortened(value, decimals) if decimals is not None and isinstance(value, float) else value
+        if kept == 0 and PARAMETERS[name].low_open:
+            kept = 10.0**-decimals if decimals is not None else value
+        if kept != value:
             law.numbers[name] = kept
-            law.reasons.append(Reason(name, "approximate", f"kept in 32 bits: {kept!r}"))
+            law.reasons.append(
+                Reason(name, "approximate", f"{way.there.name} reads {decimals} decimals of it: {kept!r}")
+            )
 
 
 def _doubt(law: Working, way: _Way, said: dict[str, Any]) -> None:

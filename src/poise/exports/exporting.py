@@ -26,7 +26,7 @@ from poise.params import SamplingParams
 from poise.records import Trial
 from poise.sessions import Engine
 from poise.study import Study
-from poise.tables import Table, figure
+from poise.tables import Footnotes, Table, figure
 from poise.targets import checked_target, write_target
 
 _WHAT, _EXAMPLE = "An artefact", "-o settings.json"
@@ -92,14 +92,26 @@ class Export:
         return target
 
     def __str__(self) -> str:
+        return self.table().text()
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
+
+    def table(self) -> Table:
+        """What became of each parameter."""
         measured = any(o.total_variation is not None for o in self.outcomes)
+        notes = Footnotes()
         rows = [
-            [o.parameter, _shown(o.value), _shown(o.there), o.kind, *([_moved(o)] if measured else []), o.why]
+            [
+                o.parameter, _shown(o.value), _shown(o.there), o.kind, *([_moved(o)] if measured else []),
+                notes.mark(f"{o.why}." if o.why else ""),
+            ]
             for o in self.outcomes
-        ]
-        head = ("parameter", "from", "there", "outcome", *([" moves the law"] if measured else []), "why")
-        total = [] if self.total_variation is None else [f"all together move the law by {self.total_variation}"]
-        return Table(f"{self.source.label} to {self.target}", head, rows, [*total, *self.notes]).text()
+        ]  # fmt: skip
+        head = ("parameter", "from", "there", "outcome", *([" moves the law by"] if measured else []), "")
+        total = [] if self.total_variation is None else [f"All together move the law by {self.total_variation}."]
+        title = f"{self.source.label} for {self.target}"
+        return Table(title, head, rows, [*notes.lines(), *total, *self.notes])
 
 
 def export(
@@ -144,6 +156,8 @@ def export(
     choice = choose(study, setting, use_case) if study is not None else Choice(SamplingParams.model_validate(given))
     found = carry(choice.params, target, sheet)
     total: Share | None = None
+    if engine is None and prompts is not None:
+        raise UsageError("Prompts are drawn by a model", "prompts without one", "Give an engine, or leave them out")
     if engine is not None:
         texts = _texts(engine, study, choice, prompts)
         found, total = _measured(engine, texts, choice.params, found, (target, sheet))
@@ -151,7 +165,7 @@ def export(
         by=f"poise {metadata.version('poise')}", date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         settings=choice.params.label, study="" if study is None else study.path.name,
         model="" if study is None else study.fingerprint.model, use_case=choice.use_case, evidence=choice.evidence,
-        losses=said_of(found.outcomes),
+        losses=said_of(found.outcomes, "" if engine is None else engine.name),
     )  # fmt: skip
     return Export(
         target=target.name, form=chosen, file=sheet.file, source=choice.params, params=found.params,

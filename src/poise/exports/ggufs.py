@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from poise.errors import UsageError
+from poise.exports.llama_like import DECIMALS
 from poise.exports.origin import Origin
+from poise.exports.target import shortened
 from poise.targets import replacing
 
 MAGIC = b"GGUF"
@@ -28,7 +30,7 @@ def read_keys(path: Path) -> dict[str, Any]:
         path: of the file.
 
     Returns:
-        Values by key, numbers of 32 bits with the digits that they have.
+        Values by key, numbers with the decimals that llama.cpp reads.
 
     Raises:
         UsageError: no GGUF file, a damaged one, or the library for them is not there.
@@ -115,4 +117,4 @@ def _plain(value: Any) -> Any:
     """A value as Python has it."""
     if isinstance(value, np.generic):
         value = value.item()
-    return float(str(np.float32(value))) if isinstance(value, float) else value
+    return shortened(value, DECIMALS) if isinstance(value, float) else value

@@ -19,6 +19,7 @@ SAMPLERS = {
     "xtc": ("xtc_probability",),
     "temperature": ("temperature", "dynatemp_range"),
 }
+DECIMALS = 6  # that llama.cpp reads of a number in a GGUF file: it prints it first, src/llama-impl.cpp
 FIRST, LAST = ("logit_bias",), ("mirostat",)  # whatever the order of the others
 _OTHER_SAMPLERS = {
     "top-n-sigma": "top_n_sigma", "topnsigma": "top_n_sigma", "top-k": "top_k", "topk": "top_k", "typ-p": "typ_p",
@@ -119,7 +120,7 @@ GGUF = Target(
                     "mirostat_tau": "mirostat_tau", "mirostat_eta": "mirostat_eta",
                 }.items()
             },
-            off=_OFF, off_too=_OFF_TOO, sequence="general.sampling.sequence", tolerates=True, single=True,
+            off=_OFF, off_too=_OFF_TOO, sequence="general.sampling.sequence", tolerates=True, decimals=DECIMALS,
         )
     },
     notes=(

@@ -57,13 +57,19 @@ class Origin:
         return [f"{name}: {_line(value)}" for name, value in said if value]
 
 
-def said_of(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+def said_of(outcomes: Sequence[Outcome], model: str = "") -> tuple[str, ...]:
     """What is not exact, one sentence each.
 
     Args:
         outcomes: of an export.
+        model: on which losses were measured; empty where they were not.
     """
-    return tuple(f"{o.parameter} ({o.kind}): {o.why}" for o in outcomes if o.kind != "exact")
+    return tuple(f"{o.parameter}, {o.kind}: {o.why}{_measured(o, model)}" for o in outcomes if o.kind != "exact")
+
+
+def _measured(outcome: Outcome, model: str) -> str:
+    found = outcome.total_variation
+    return "" if found is None else f"; total variation {found} on {model}"
 
 
 def _line(text: str) -> str:

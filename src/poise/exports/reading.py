@@ -17,7 +17,7 @@ from poise.exports.writing import PROVENANCE
 from poise.params import SamplingParams
 
 _LARGEST = 10_000_000  # bytes of a settings file that is no GGUF
-_SUFFIX = re.compile(r"[^\n{}=]{1,4096}", re.ASCII)
+_NO_PATH = re.compile(r"[\n{}=(]|\s-|^\s*(PARAMETER\s|-)")  # what texts have, and names of files hardly ever
 
 
 def read(given: str | Path, format: str | None = None) -> SamplingParams:
@@ -48,11 +48,20 @@ def read_found(given: str | Path, format: str | None = None) -> Found:
     if path is not None and _is_gguf(path, target):
         gguf = TARGETS["gguf"]
         return settle(ggufs.read_keys(path), gguf, gguf.sheets["keys"])
-    text = str(given) if path is None else _text(path)
-    what = "The text" if path is None else str(path)
-    target, form = _recognised(text, target, "" if path is None else path.name, what)
-    sheet = target.sheets[form]
-    return settle(fields_in(text, form, sheet, what), target, sheet)
+    if path is None:
+        return read_text(str(given), format)
+    return _settled(_text(path), target, path.name, str(path))
+
+
+def read_text(text: str, format: str | None = None) -> Found:
+    """The same of a text, whatever it looks like; see `read`."""
+    return _settled(text, None if format is None else find_target(format, "A format"), "", "The text")
+
+
+def _settled(text: str, target: Target | None, name: str, what: str) -> Found:
+    found, form = _recognised(text, target, name, what)
+    sheet = found.sheets[form]
+    return settle(fields_in(text, form, sheet, what), found, sheet)
 
 
 def _path(given: object) -> Path | None:
@@ -63,10 +72,11 @@ def _path(given: object) -> Path | None:
         raise UsageError("Settings are read from a path or a text", repr(given)[:80], 'For example "settings.json"')
     if not given.strip():
         raise UsageError("Settings are read from a path or a text", "an empty one", 'For example "settings.json"')
-    if not _SUFFIX.fullmatch(given) or given.lstrip().startswith(("PARAMETER", "--", "exec ")):
-        return None
     path = Path(given)
-    return path if path.exists() or path.suffix or "/" in given else None
+    try:
+        return path if path.exists() or not _NO_PATH.search(given) else None
+    except (OSError, ValueError):  # too long for a name, or with a zero byte
+        return None
 
 
 def _is_gguf(path: Path, target: Target | None) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from poise.parameters import Number
 
 Form = Literal["json", "python", "flags", "modelfile", "keys"]
@@ -38,7 +40,7 @@ class Sheet:
         usage: how to use the artefact, one comment line.
         program: of flags, the words in front of them; what the user adds follows.
         tolerates: whether a field of poise's own may stand in it, for where the settings come from.
-        single: whether numbers are kept in 32 bits.
+        decimals: how many the engine reads of a number; None for all.
         apart: names of fields that shape no law: lengths, seeds, stops, prompts.
         neutral: fields that shape the law and for which poise has no parameter, with the value that switches them off.
         aliases: other spellings, by the name that they mean.
@@ -62,7 +64,7 @@ class Sheet:
     usage: str = ""
     program: tuple[str, ...] = ()
     tolerates: bool = False
-    single: bool = False
+    decimals: int | None = None
     apart: frozenset[str] = frozenset()
     neutral: Mapping[str, Any] = field(default_factory=dict, hash=False)
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -94,3 +96,12 @@ class Target:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     defaults: Mapping[str, Number] | None = None
     notes: tuple[str, ...] = ()
+
+
+def shortened(value: float, decimals: int) -> float:
+    """A number of 32 bits, read with so many decimals: llama.cpp prints what a GGUF file says before it reads it.
+
+    >>> shortened(0.0512345678, 6)
+    0.051235
+    """
+    return float(f"{float(np.float32(value)):.{decimals}f}")
