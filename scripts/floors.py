@@ -50,7 +50,7 @@ FLOORS = (
     ),
     Floor(
         "the law, the records, all pairs",
-        ("law", "records", "summaries", "motions", "families", "looks", "effects", "fronts"),
+        ("law", "records", "summaries", "motions", "breakers", "families", "looks", "effects", "fronts"),
     ),
     Floor(
         "parameters, noise, numbers",
@@ -69,6 +69,8 @@ FLOORS = (
             "examiner",
         ),
     ),
+    Floor("engines as data, what is no number", ("dialects", "param_lists")),
+    Floor("the parameters as data", ("parameters",)),
     Floor("the ground", ("errors", "escapes", "jsontexts", "resampling")),
 )
 HEIGHT = {unit: len(FLOORS) - depth for depth, floor in enumerate(FLOORS) for unit in floor.units}

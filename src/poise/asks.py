@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple, TypedDict, get_type_hints
+from typing import NamedTuple, TypedDict, cast, get_type_hints
 
 from poise.checks import Check, require_answers
 from poise.errors import ParameterError, PromptError, UsageError
 from poise.params import DEFAULT_DIALECT, MAX_SETTINGS, SamplingParams
 from poise.records import Message, Prompt, Request, Trial
-from poise.sessions import Engine
+from poise.sessions import Engine, LogitsEngine, check_tokens
 from poise.study import default_path
 from poise.usecases import UseCase
 
@@ -129,7 +129,7 @@ def check_settings(engine: Engine, settings: SamplingParams | Iterable[SamplingP
         Distinct settings with their names, baselines last; identical ones are one trial.
 
     Raises:
-        ParameterError: no settings, too many, or a parameter that the engine does not honour.
+        ParameterError: no settings, too many, a parameter that the engine does not honour, or a token id that it lacks.
     """
     given = several(settings)
     if len(given) > MAX_SETTINGS:
@@ -143,11 +143,13 @@ def check_settings(engine: Engine, settings: SamplingParams | Iterable[SamplingP
     if not names:
         raise ParameterError("A sweep needs at least one setting", "none", "For example poise.grid(temperature=0.7)")
     for params in names:
-        if refused := [n for n in params.active() if n not in engine.supports]:
+        if refused := [n for n in (*params.active(), *params.lists()) if n not in engine.supports]:
             why = getattr(engine, "refusal", None)  # a server's reasons were seen
             raise (why(refused) if why is not None else None) or ParameterError(
                 f"{engine.name} honours {', '.join(sorted(engine.supports))}", ", ".join(refused), "Leave it out"
             )
+        if engine.draws_by == "poise":
+            check_tokens(params, cast(LogitsEngine, engine).vocab_size)
     return [Trial(params, tuple(called)) for params, called in names.items()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from poise import draws, noise
-from poise.contests import Moment, Part, Step, winners
+from poise.breakers import breakers_of
+from poise.contests import Moment, Part, Said, Step, winners
 from poise.draws import NoiseRow
 from poise.errors import EngineError
 from poise.law import History
@@ -170,6 +172,8 @@ class _Loop:
         self.rows, self.texts = 0, 0
         self.trail = Trail(engine, strands[0].request.prompt_ids)
         self.lowest = strands[0]
+        self.odds = strands[0].request.params.xtc_probability or 0.0
+        self.breakers = breakers_of(engine, strands[0].request.params, self.parameter)
 
     def run(self) -> Iterator[tuple[Strand, Found]]:
         while self.queues or self.pending:
@@ -191,10 +195,8 @@ class _Loop:
         left = max(c.parent.request.max_tokens for c in self.pending) - depth
         living, unread = len(self.pending), 1 + len(self.queues)
         to_do = unread * (left * living + living / (depth + 1) * left**2 / 2)
-        by_rows = self.rows / (self.rows + to_do)
-        if self.budget.max_rows is None:
-            return by_rows
-        return max(by_rows, self.rows / self.budget.max_rows)
+        most = self.budget.max_rows or math.inf
+        return max(self.rows / (self.rows + to_do), self.rows / most)
 
     def _read(self) -> tuple[list[Node], Logits]:
         """Read the next prompt."""
@@ -209,10 +211,8 @@ class _Loop:
         return [Node(rows[0], strands[0].request, (), (), stretches)], logits
 
     def _spent(self) -> bool:
-        most_rows, most_texts = self.budget.max_rows, self.budget.max_texts
-        return (most_rows is not None and self.rows >= most_rows) or (
-            most_texts is not None and self.texts >= most_texts
-        )
+        most = self.budget
+        return self.rows >= (most.max_rows or math.inf) or self.texts >= (most.max_texts or math.inf)
 
     def _give_up(self) -> Iterator[tuple[Strand, Found]]:
         """What is left of the range stays unknown past the tokens drawn so far."""
@@ -277,13 +277,14 @@ class _Loop:
             bad = nodes[int(np.flatnonzero(~np.isfinite(normal))[0])]
             raise no_numbers(len(bad.request.prompt_ids), len(bad.output))
         grown: list[tuple[int, int, list[Stretch]]] = []
-        for b, (node, step) in enumerate(zip(nodes, self._steps(nodes, logits), strict=True)):
+        for b, (node, steps) in enumerate(zip(nodes, self._steps(nodes, logits), strict=True)):
             first = node.stretches[0]
+            step = steps[self._struck(first)]
             if first.strand is self.lowest and first.span.low == self.lowest.spans[0].low:
                 self.trail.note(node.output, step.values)
             by_token: dict[int, list[Stretch]] = {}
             for s in node.stretches:
-                for part in self._parts(node, s, step):
+                for part in self._parts(node, s, steps[self._struck(s)]):
                     if part.token is None:
                         yield s.strand, Found(part.span, None, node.output)
                     else:
@@ -304,21 +305,35 @@ class _Loop:
             yield from ended
         self.session.drop([n.row for b, n in enumerate(nodes) if b not in going])
 
-    def _steps(self, nodes: list[Node], logits: Logits) -> list[Step]:
+    def _steps(self, nodes: list[Node], logits: Logits) -> list[dict[bool, Step]]:
+        """Each node's step, twice where some of its draws are struck by XTC and some are not."""
+        wanted = [(b, struck) for b, n in enumerate(nodes) for struck in dict.fromkeys(map(self._struck, n.stretches))]
         with self._time("law"):
-            barred = [self.engine.eos_ids if len(n.output) < n.request.min_tokens else frozenset[int]() for n in nodes]
-            said = [History(n.request.prompt_ids, n.output) for n in nodes]
             moving = (self.parameter, nodes[0].request.params)
-            return Step.many(self.engine.law, logits, moving, list(zip(said, barred, strict=True)))
+            said = [self._said(nodes[b], struck) for b, struck in wanted]
+            made = Step.many(self.engine.law, logits, moving, [b for b, _ in wanted], said)
+        steps = dict(zip(wanted, made, strict=True))
+        return [
+            {struck: steps[b, struck] for struck in (True, False) if (b, struck) in steps} for b in range(len(nodes))
+        ]
+
+    def _said(self, node: Node, struck: bool) -> Said:
+        barred = self.engine.eos_ids if len(node.output) < node.request.min_tokens else frozenset[int]()
+        return Said(History(node.request.prompt_ids, node.output, self.breakers), barred, struck)
+
+    def _struck(self, s: Stretch) -> bool:
+        """Whether XTC strikes a draw's next step, where its probability stands still."""
+        return not self.odds or noise.coin(s.key, len(s.rivals)) < self.odds
 
     def _parts(self, node: Node, s: Stretch, step: Step) -> list[Part]:
         with self._time("noise"):
             row = self._noise(s.key, len(node.output))
+        narrow = self.budget.resolution
         with self._time("envelope"):
-            found = winners(Moment(step, row), self.how, s.span, self.budget.resolution)
-        if self.budget.resolution is None or not self.how.exact or PARAMETERS[self.parameter].kind == "int":
+            found = winners(Moment(step, row), self.how, s.span, narrow)
+        if narrow is None or not self.how.exact or PARAMETERS[self.parameter].kind == "int":
             return found
-        return [kept for part in found for kept in self._wide(part, self.budget.resolution)]
+        return [kept for part in found for kept in self._wide(part, narrow)]
 
     def _wide(self, part: Part, narrow: float) -> list[Part]:
         """A part that is narrower than the resolution is given up; greedy, a single value, never is."""

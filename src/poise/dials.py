@@ -17,8 +17,8 @@ from poise.branches import Budget, Parting, Progress, Strand, grow
 from poise.database import is_blank
 from poise.errors import UsageError
 from poise.forecasts import Forecast, forecasts
-from poise.motions import Motion, motion
-from poise.params import DIALECTS, PARAMETERS, SamplingParams, check_value, find_parameter
+from poise.motions import Motion, motion, moving_step
+from poise.params import FOLLOWERS, PARAMETERS, SamplingParams, check_value, find_parameter
 from poise.partings import fork_of
 from poise.pieces import Cost, Dial, Dials, Found, beside, tile, with_value
 from poise.records import Prompt, Request
@@ -302,15 +302,9 @@ def _prepare(
     span = _check_range(engine, parameter, low, high)
     budget, draw = _check_budget(given)
     options = asks.check_options(draw)
-    [trial] = asks.check_settings(engine, params, baselines=False)
+    [trial] = asks.check_settings(engine, params.without(parameter), baselines=False)
     asks.check_laws(engine, [with_value(trial.params, parameter, end.value) for end in (span.high, span.low)])
-    how = motion(parameter, trial.params)
-    if not how.exact and budget.resolution is None:
-        raise UsageError(
-            f"A dial of {parameter} is exact where its winners change one by one",
-            f"{parameter} beside {beside(parameter, trial.params)}: {how.why}",
-            "Give a --resolution: the range is halved down to it, and only proved stretches count as known",
-        )
+    how = _check_motion(parameter, trial.params, budget)
     _check_resolution(budget, span)
     asked = asks.ask_all(engine, asks.listed(prompts), options)
     distinct = list({(a.prompt_ids, a.limits): a for a in reversed(asked)}.values())[::-1]
@@ -342,7 +336,8 @@ def _check_engine(engine: Engine, parameter: str, params: SamplingParams) -> Log
     find_parameter(parameter)
     if not isinstance(params, SamplingParams):
         raise UsageError("params are SamplingParams", repr(params), "poise.SamplingParams(top_p=0.9) makes them")
-    if getattr(params, parameter) is not None:
+    neutral = PARAMETERS[parameter].neutral if parameter in FOLLOWERS else None  # beside what shapes its step
+    if getattr(params, parameter) not in (None, neutral):
         raise UsageError(
             "A parameter is either dialled or fixed", f"{parameter} as both", f"Leave {parameter} out of the settings"
         )
@@ -352,10 +347,24 @@ def _check_engine(engine: Engine, parameter: str, params: SamplingParams) -> Log
         raise (why([parameter]) if why is not None else None) or UsageError(
             f"{engine.name} honours {known}", parameter, "Dial one of these"
         )
-    if parameter not in DIALECTS[params.dialect].order:
-        known = ", ".join(DIALECTS[params.dialect].order)
+    if not params.how.has(moving_step(parameter, params)):
+        known = ", ".join(params.how.order)
         raise UsageError(f"The dialect {params.dialect} has {known}", parameter, "Dial one of these")
     return cast(LogitsEngine, engine)
+
+
+def _check_motion(parameter: str, fixed: SamplingParams, budget: Budget) -> Motion:
+    how = motion(parameter, fixed)
+    got = f"{parameter} beside {beside(parameter, fixed)}: {how.why}"
+    if not how.possible:
+        rule = "A dial moves what acts on each step by itself"
+        raise UsageError(rule, got, "Sweep single values with `poise sweep`")
+    if not how.exact and budget.resolution is None:
+        raise UsageError(
+            f"A dial of {parameter} is exact where its winners change one by one", got,
+            "Give a --resolution: the range is halved down to it, and only proved stretches count as known",
+        )  # fmt: skip
+    return how
 
 
 def _check_range(engine: LogitsEngine, parameter: str, low: float, high: float) -> Span:

@@ -24,6 +24,7 @@ class NoiseRow(NamedTuple):
         din: Gumbel noise of those tokens.
         quiet: Gumbel noise that no token outside `loud` exceeds.
         peak: the largest Gumbel noise of all.
+        source: the noise key and the position that it was made from.
     """
 
     words: noise.Words
@@ -31,6 +32,12 @@ class NoiseRow(NamedTuple):
     din: noise.Floats
     quiet: float
     peak: float
+    source: tuple[int, int]
+
+    @property
+    def coin(self) -> float:
+        """The number that XTC tosses, in (0, 1)."""
+        return noise.coin(*self.source)
 
 
 def noise_row(noise_key: int, position: int, size: int) -> NoiseRow:
@@ -44,14 +51,14 @@ def noise_row(noise_key: int, position: int, size: int) -> NoiseRow:
     Returns:
         The words and what `winners` needs to skip most of them.
     """
-    words = noise.words(noise_key, position, size)
+    words, source = noise.words(noise_key, position, size), (noise_key, position)
     if size <= LOUD:
         din = noise.gumbel(words)
-        return NoiseRow(words, np.arange(size), din, -np.inf, float(din.max()))
+        return NoiseRow(words, np.arange(size), din, -np.inf, float(din.max()), source)
     bar = np.uint64((1 - LOUD / size) * 2.0**64)  # words are uniform: about LOUD of them lie above
     loud = np.flatnonzero(words >= bar)
     edges = noise.gumbel(np.array([bar, words.max()]))
-    return NoiseRow(words, loud, noise.gumbel(words[loud]), float(edges[0]), float(edges[1]))
+    return NoiseRow(words, loud, noise.gumbel(words[loud]), float(edges[0]), float(edges[1]), source)
 
 
 def winners(values: Values, scales: NDArray[np.float64], row: NoiseRow) -> NDArray[np.intp]:

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from poise.breakers import breakers_of
 from poise.contests import Step
 from poise.contests.moment import TINY, Values
 from poise.law import History
-from poise.motions import motion
+from poise.motions import HEATED, motion
 from poise.params import PARAMETERS, SamplingParams
 from poise.sampler import no_numbers
 from poise.sessions import LogitsEngine
@@ -19,6 +20,7 @@ from poise.spans import Span
 
 POSITIONS = 8  # of the prompt, at most, whose next-token logits stand for those of the text
 VALUES = 16  # of the parameter, at which a rate is worked out
+UNFORETOLD = HEATED | {"xtc_probability"}  # beside these there is no closed form
 COLDEST = 0.02  # below this temperature nearly nothing changes
 
 Floats = NDArray[np.float64]
@@ -52,7 +54,7 @@ def forecasts(
         length: new tokens of the text, L.
 
     Returns:
-        A forecast for each; None where there is no closed form, as for what is not monotone.
+        A forecast for each; None where there is no closed form, as for what is not monotone, or jumps.
 
     Raises:
         EngineError: the model gives logits that are no numbers.
@@ -60,7 +62,7 @@ def forecasts(
     Source: docs/method.md, section "What to expect".
     """
     parameter, fixed = moving
-    if not motion(parameter, fixed).exact:
+    if motion(parameter, fixed).kind in ("values", "bounds", "never") or UNFORETOLD & {*fixed.steps}:
         return None
     first = max(0, len(prompt_ids) - POSITIONS - 1)
     lead, rest = tuple(prompt_ids[: first + 1]), tuple(prompt_ids[first + 1 :])
@@ -69,7 +71,8 @@ def forecasts(
     logits = engine.session(len(prompt_ids) + len(rest), 2).score(lead, rest)
     if not np.all(np.isfinite(engine.law.normaliser(logits))):
         raise no_numbers(len(prompt_ids), 0)
-    said = [History(lead, rest[:row]) for row in range(len(rest))]
+    breakers = breakers_of(engine, fixed, parameter)
+    said = [History(lead, rest[:row], breakers) for row in range(len(rest))]
     steps = [Step(engine.law, logits, row, (h, frozenset()), moving) for row, h in enumerate(said)]
     return [_forecast(float(np.mean([changes(s, span) for s in steps])), span, parameter, length) for span in spans]
 
@@ -145,12 +148,10 @@ def _rate(step: Step, value: float, left: Values) -> float:
 def _slopes(step: Step, ids: NDArray[np.intp], logits: Floats, value: float, heat: float) -> Floats:
     if step.parameter == "temperature":
         return -logits / heat**2
-    said = np.array(step.history.output, np.intp)
+    effect = step.effect[ids]
     if step.parameter == "repetition_penalty":
-        seen = np.isin(ids, [*step.history.prompt, *step.history.output])
-        return np.where(seen, np.where(logits > 0, -logits / value, logits / value), 0.0) / heat
-    times = np.bincount(said, minlength=int(ids.max()) + 1)[ids].astype(np.float64)
-    return -(times if step.parameter == "frequency_penalty" else np.minimum(times, 1.0)) / heat
+        return np.where(effect != 1.0, np.where(logits > 0, -logits / value, logits / value), 0.0) / heat
+    return effect / heat
 
 
 def _records(step: Step, span: Span) -> float:

@@ -163,6 +163,18 @@ class SamplingParams(BaseModel):
         said = {n: v for n, v in self if v is not None and n != name}
         return SamplingParams.model_validate(said, context=WAITING).normalised()
 
+    def only(self, steps: Iterable[str]) -> SamplingParams:
+        """The law with these of its steps alone, in its order.
+
+        Args:
+            steps: names; those that are off do not matter.
+        """
+        kept = {*steps} & {*self.steps}
+        shaping = {n for step in kept for n in FOLLOWERS.get(step, ())}
+        shaping |= {"dry_breakers"} if "dry_multiplier" in kept else set()
+        said = {n: v for n in (*kept, *shaping, "order", "dialect") if (v := getattr(self, n)) is not None}
+        return SamplingParams.model_validate(said)
+
     def lists(self) -> dict[str, Any]:
         """What is on and no number: biases, barred words, breakers, an order."""
         said = {name: getattr(self, name) for name in LISTS}

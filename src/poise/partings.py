@@ -7,7 +7,7 @@ import numpy as np
 from poise.branches import Parting
 from poise.contests.moment import TINY
 from poise.forks import Fork
-from poise.params import PARAMETERS
+from poise.params import PARAMETERS, SamplingParams
 
 WORDS = 6  # likeliest tokens kept, besides those that were drawn
 VALUES = 17  # of the parameter; between them the page draws straight lines
@@ -35,11 +35,17 @@ def fork_of(parting: Parting) -> Fork:
 
 
 def _shares(parting: Parting, value: float) -> np.ndarray:
-    """Every token's probability at a value, (V,)."""
-    step = parting.step
-    law = step.at(value)
-    [left] = step.under([law])
-    heat = float(law.active().get("temperature", 1.0))
+    """Every token's probability at a value, (V,); XTC's coin is not thrown yet."""
+    law = parting.step.at(value)
+    odds = law.xtc_probability or 0.0
+    plain = _probabilities(parting, law, False) if odds < 1 else 0.0
+    struck = _probabilities(parting, law, True) if odds > 0 else 0.0
+    return np.asarray((1 - odds) * plain + odds * struck)
+
+
+def _probabilities(parting: Parting, law: SamplingParams, struck: bool) -> np.ndarray:
+    made = parting.step.made([law], struck)
+    left, heat = made.values[0], float(made.scale[0])
     out = np.zeros(left.size)
     if heat == 0:
         out[int(np.argmax(left))] = 1.0

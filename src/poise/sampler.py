@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from poise import draws, noise, texts
+from poise.breakers import breakers_of
 from poise.errors import EngineError
-from poise.law import History
-from poise.params import PARAMETERS, SamplingParams
+from poise.law import History, State, heat, next_mu, surprise
+from poise.law.chain import acting, cut_of
+from poise.params import SamplingParams
 from poise.records import Completion, FinishReason, Request
-from poise.sessions import Logits, LogitsEngine, Reshaped, RowId, Tally
+from poise.sessions import Logits, LogitsEngine, Reshaped, RowId, Tally, check_tokens
 
 ROWS = 256  # texts under way at most, unless memory says fewer; more hardly raise the speed
 
@@ -26,14 +29,30 @@ class Strand(NamedTuple):
     Args:
         request: what was asked.
         noise_key: of its prompt, seed and draw.
-        shape: the steps that decide which values remain; temperature only where something is cut.
-        scale: the temperature, 0 for greedy.
+        shape: the steps that decide which values remain; the temperature only where another step looks at it.
+        scale: the temperature, 0 for greedy; None where the shape tells it.
+        mu: mirostat's cut, bits; None where it is off, and at the start of a text.
     """
 
     request: Request
     noise_key: int
     shape: SamplingParams
-    scale: float
+    scale: float | None
+    mu: float | None = None
+
+    def state(self, position: int) -> State:
+        """What its next step depends on besides the text: XTC's coin, mirostat's cut."""
+        odds = self.shape.xtc_probability
+        return State(not odds or noise.coin(self.noise_key, position) < odds, self.mu)
+
+
+class Shape(NamedTuple):
+    """What is worked out once for all strands that agree in it: a node's row, reshaped."""
+
+    node: int
+    law: SamplingParams
+    early: bool
+    state: State
 
 
 class Node(NamedTuple):
@@ -82,8 +101,9 @@ def generate(engine: LogitsEngine, requests: Iterable[Request], tally: Tally | N
 
     Raises:
         EngineError: the model gave logits that are no numbers.
+        ParameterError: a law that names tokens which the model lacks, or bars every token.
     """
-    queues = _queues(requests)
+    queues = _queues(requests, engine.vocab_size)
     if queues:
         yield from _Loop(engine, queues, tally or Tally()).run()
 
@@ -167,45 +187,51 @@ class _Loop:
         self.session.drop([n.row for b, n in enumerate(nodes) if b not in alive and not n.keep])
 
     def _tokens(self, nodes: list[Node], logits: Logits) -> tuple[list[int], list[Strand], list[int]]:
-        """The next token of every strand: its node's index, the strand, the token."""
-        shapes: dict[tuple[int, SamplingParams, bool], int] = {}
+        """The next token of every strand: its node's index, the strand as it goes on, the token."""
+        shapes: dict[Shape, int] = {}
         groups: dict[tuple[int, int], list[Strand]] = {}
         for b, node in enumerate(nodes):
+            position = len(node.output)
             for s in node.strands:
-                shape = shapes.setdefault((b, s.shape, len(node.output) < s.request.min_tokens), len(shapes))
-                groups.setdefault((shape, 0 if s.scale == 0 else s.noise_key), []).append(s)
-        owners = [b for b, _, _ in shapes]
+                shape = Shape(b, s.shape, position < s.request.min_tokens, s.state(position))
+                place = shapes.setdefault(shape, len(shapes))
+                groups.setdefault((place, 0 if s.scale == 0 else s.noise_key), []).append(s)
         with self._time("law"):
             reshaped = self._reshape(nodes, logits, list(shapes))
+        owners = [shape.node for shape in shapes]
         out: tuple[list[int], list[Strand], list[int]] = ([], [], [])
         with self._time("noise"):
             rows: dict[tuple[int, int], draws.NoiseRow] = {}
             for (j, noise_key), strands in groups.items():
-                position = len(nodes[owners[j]].output)
-                tokens = self._pick(reshaped.values[j], noise_key, position, strands, rows)
+                position, values = len(nodes[owners[j]].output), reshaped.values[j]
+                scales = np.array([reshaped.scale[j] if s.scale is None else s.scale for s in strands])
+                tokens = self._pick(values, scales, noise_key, position, rows)
                 out[0].extend([owners[j]] * len(strands))
-                out[1].extend(strands)
+                out[1].extend(_moved(s, values, x, t) for s, x, t in zip(strands, scales, tokens, strict=True))
                 out[2].extend(tokens)
         return out
 
-    def _reshape(self, nodes: list[Node], logits: Logits, shapes: list[tuple[int, SamplingParams, bool]]) -> Reshaped:
-        barred = [self.engine.eos_ids if early else frozenset[int]() for _, _, early in shapes]
-        histories = [History(nodes[b].prompt_ids, nodes[b].output) for b, _, _ in shapes]
-        return self.engine.law.reshape(logits, [b for b, _, _ in shapes], [p for _, p, _ in shapes], histories, barred)
+    def _reshape(self, nodes: list[Node], logits: Logits, shapes: list[Shape]) -> Reshaped:
+        barred = [self.engine.eos_ids if s.early else frozenset[int]() for s in shapes]
+        histories = [
+            History(nodes[s.node].prompt_ids, nodes[s.node].output, breakers_of(self.engine, s.law)) for s in shapes
+        ]
+        return self.engine.law.reshape(
+            logits, [s.node for s in shapes], [s.law for s in shapes], histories, barred, [s.state for s in shapes]
+        )
 
     def _pick(
         self,
         values: draws.Values,
+        scales: NDArray[np.float64],
         noise_key: int,
         position: int,
-        strands: Sequence[Strand],
         rows: dict[tuple[int, int], draws.NoiseRow],
     ) -> list[int]:
-        if strands[0].scale == 0:
-            return [draws.greedy(values)] * len(strands)
+        if scales[0] == 0:
+            return [draws.greedy(values)] * len(scales)
         if (noise_key, position) not in rows:
             rows[noise_key, position] = draws.noise_row(noise_key, position, self.engine.vocab_size)
-        scales = np.array([s.scale for s in strands])
         return list(map(int, draws.winners(values, scales, rows[noise_key, position])))
 
     @contextmanager
@@ -256,27 +282,42 @@ def completion_of(
     return Completion(request, text, ids, logprobs, reason, thinking)
 
 
-def _queues(requests: Iterable[Request]) -> list[Queue]:
+def _queues(requests: Iterable[Request], size: int) -> list[Queue]:
     """Strands by prompt; inside it by draw, so that what starts together shares most."""
     queues: dict[tuple[int, ...], Queue] = {}
+    known: dict[SamplingParams, tuple[SamplingParams, float | None]] = {}
     for request in requests:
+        if request.params not in known:
+            check_tokens(request.params, size)
+            known[request.params] = _split(request.params)
         key = noise.key(request.seed, request.prompt_ids, request.draw)
-        shape, scale = _split(request.params)
+        shape, scale = known[request.params]
         queue = queues.setdefault(request.prompt_ids, Queue(request.prompt_ids))
         queue.strands.append(Strand(request, key, shape, scale))
     for queue in queues.values():
-        queue.strands.sort(key=lambda s: (s.request.seed, s.request.draw, s.scale))
+        queue.strands.sort(key=lambda s: (s.request.seed, s.request.draw, s.scale or 0.0))
     return list(queues.values())
 
 
-def _split(params: SamplingParams) -> tuple[SamplingParams, float]:
+def _split(params: SamplingParams) -> tuple[SamplingParams, float | None]:
     """What decides the remaining values, and the temperature. Alike shapes are reshaped once."""
-    on = params.active()
-    scale = float(on.get("temperature", 1.0))
-    cuts = [n for n in on if PARAMETERS[n].stage == "truncation"]
-    dropped = {"temperature", *cuts} if scale == 0 else {"temperature"} if not cuts else set()
-    kept = {n: v for n, v in on.items() if n not in dropped}
-    return SamplingParams.model_validate({**kept, "dialect": params.dialect}), scale
+    on = acting(params)
+    if params.greedy:
+        return params.only(on[: on.index("temperature")]), 0.0
+    if "dynatemp_range" in on or ("temperature" in on and on[-1] != "temperature"):
+        return params.normalised(), None
+    return params.only(n for n in on if n != "temperature"), heat(params)
+
+
+def _moved(strand: Strand, values: draws.Values, scale: float, token: int) -> Strand:
+    """A strand after a token: mirostat's cut follows its surprise under the law that drew it."""
+    if not strand.shape.mirostat or scale == 0:
+        return strand
+    tau, eta = strand.shape.number("mirostat_tau"), strand.shape.number("mirostat_eta")
+    assert tau is not None
+    assert eta is not None
+    seen = surprise(values.astype(np.float64) / scale, token)
+    return strand._replace(mu=next_mu(cut_of(strand.shape, State(mu=strand.mu)), tau, eta, seen))
 
 
 def no_numbers(prompt: int, new: int) -> EngineError:

@@ -9,14 +9,21 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from poise.errors import ParameterError
 from poise.law import History as History
 from poise.law import Reshaped as Reshaped
 from poise.law import State as State
-from poise.params import SamplingParams
+from poise.law.penalties import inside
+from poise.param_lists import LISTS
+from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 
 RowId = int
 Logits = Any  # (B, V), the engine's own array: numpy or torch
+
+
+# What poise's own loop draws where a text is one row: guidance would need a second one without the prompt.
+DRAWN: frozenset[str] = frozenset({*PARAMETERS, *LISTS}) - {"guidance_scale"}
 
 
 class Law(Protocol):
@@ -149,6 +156,10 @@ class LogitsEngine(Engine, Protocol):
         """Text of token ids, special tokens left out."""
         ...
 
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text by itself, special tokens left out."""
+        ...
+
     def opens_thinking(self, prompt_ids: Sequence[int]) -> bool:
         """Whether the prompt itself opened the model's thinking."""
         ...
@@ -160,3 +171,36 @@ class LogitsEngine(Engine, Protocol):
     def score(self, prompt: Prompt, text: str) -> tuple[tuple[int, ...], NDArray[np.float64]]:
         """Token ids of `text` after `prompt` and ln p of each, nats, in one forced pass."""
         ...
+
+
+def refuse_guidance(name: str, refused: Sequence[str]) -> ParameterError | None:
+    """Why an engine whose texts are one row each does not honour a parameter.
+
+    Args:
+        name: of the engine.
+        refused: parameters that it does not honour.
+
+    Returns:
+        The error; None where guidance is not among them.
+    """
+    if "guidance_scale" not in refused:
+        return None
+    return ParameterError(
+        "guidance_scale needs a second pass without the prompt at each step",
+        f"it for {name}, where poise makes one",
+        "Leave it out; `poise law` shows what it does to given logits",
+    )
+
+
+def check_tokens(params: SamplingParams, size: int) -> None:
+    """Refuse biases and barred words of tokens that a model lacks, before any work.
+
+    Args:
+        params: the law.
+        size: of the vocabulary, V.
+
+    Raises:
+        ParameterError: a token id of V or more.
+    """
+    inside([i for i, _ in params.logit_bias or ()], size, "logit_bias")
+    inside([i for word in params.bad_words or () for i in word], size, "bad_words")

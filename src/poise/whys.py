@@ -10,20 +10,25 @@ import numpy as np
 
 from poise import asks, draws, noise
 from poise.asks import DrawOptions, Given
-from poise.contests import Moment, Step, winners
+from poise.breakers import breakers_of
+from poise.contests import Moment, Part, Said, Step, winners
+from poise.dialects import Dialect
 from poise.draws import NoiseRow
 from poise.errors import UsageError
 from poise.escapes import visible
-from poise.law import History
-from poise.motions import motion
-from poise.params import PARAMETERS, SamplingParams
+from poise.law import History, State
+from poise.motions import COUNTED, motion, moving_step
+from poise.params import PARAMETERS, Number, SamplingParams
 from poise.records import Completion, FinishReason, Request
 from poise.sampler import completion_of, finish_reason, no_numbers
 from poise.sessions import Engine, Logits, LogitsEngine, RowId
 from poise.spans import Cut, Span, closed
 
 WIDEST = 100.0  # how far a parameter without an upper limit is followed
-LEAST = {"typical_p": 1e-3, "repetition_penalty": 1e-2}  # where a range that leaves out 0 begins here
+LEAST = {  # where a range that leaves out 0 begins here
+    "typical_p": 1e-3, "repetition_penalty": 1e-2, "top_n_sigma": 1e-3, "top_h": 1e-3, "dynatemp_exponent": 1e-2,
+}  # fmt: skip
+WINDOWS = {"penalty_last_n": "window", "dry_last_n": "dry_window"}  # what a dialect does where nobody says how much
 
 
 class Change(NamedTuple):
@@ -33,7 +38,7 @@ class Change(NamedTuple):
         value: where, in the parameter's unit.
         position: index of the new token that changes, from 0.
         was: the token drawn.
-        becomes: the token drawn beyond.
+        becomes: the token drawn beyond; -1 where every token is barred there.
         was_text, becomes_text: the two, decoded.
     """
 
@@ -112,18 +117,14 @@ class Why:
 class _Following:
     """One parameter's stretch, narrowed step by step."""
 
-    def __init__(self, parameter: str, params: SamplingParams, size: int) -> None:
-        declared = PARAMETERS[parameter]
-        neutral = float(size) if declared.neutral is None else float(declared.neutral)
-        self.parameter = parameter
-        self.fixed = SamplingParams.model_validate({
-            **{n: v for n, v in params.active().items() if n != parameter}, "dialect": params.dialect,
-        })  # fmt: skip
+    def __init__(self, engine: LogitsEngine, parameter: str, request: Request, value: Number) -> None:
+        params = request.params
+        self.parameter, self.value = parameter, float(value)
+        self.fixed = params.without(parameter)
         self.on = parameter in params.active()
-        self.value = float(params.active().get(parameter, neutral))
         self.how = motion(parameter, self.fixed)
-        low = LEAST.get(parameter, float(declared.low))
-        high = float(size) if declared.kind == "int" else WIDEST if declared.high is None else float(declared.high)
+        self.breakers = breakers_of(engine, self.fixed, parameter) if self.how.exact else frozenset()
+        low, high = _range(parameter, params.how, engine.vocab_size, len(request.prompt_ids) + request.max_tokens)
         self.span = self.looked = closed(min(low, self.value), max(high, self.value))
         self.ends: list[tuple[Cut, int, int, int] | None] = [None, None]  # cut, position, was, becomes
 
@@ -134,10 +135,41 @@ class _Following:
         mine = found[at]
         assert mine.token is not None
         if at > 0:
-            self.ends[0] = (mine.span.low, position, mine.token, found[at - 1].token or 0)
+            self.ends[0] = (mine.span.low, position, mine.token, _token(found[at - 1]))
         if at + 1 < len(found):
-            self.ends[1] = (mine.span.high, position, mine.token, found[at + 1].token or 0)
+            self.ends[1] = (mine.span.high, position, mine.token, _token(found[at + 1]))
         self.span = mine.span
+
+
+def _token(part: Part) -> int:
+    return -1 if part.token is None else part.token
+
+
+def _stands(parameter: str, request: Request, size: int) -> Number | None:
+    """Where on its axis a parameter stands; None where it is off without a place there, or shapes nothing."""
+    params, declared = request.params, PARAMETERS[parameter]
+    if parameter in params.active():
+        return params.active()[parameter]
+    if not params.how.has(moving_step(parameter, params)):
+        return None
+    if declared.leaders and not {*declared.leaders} & {*params.steps}:
+        return None
+    if parameter in WINDOWS:
+        window: int | None = getattr(params.how.rules, WINDOWS[parameter])
+        return len(request.prompt_ids) + request.max_tokens if window is None else window
+    return size if parameter == "top_k" else declared.neutral
+
+
+def _range(parameter: str, dialect: Dialect, size: int, length: int) -> tuple[float, float]:
+    """How far a parameter is followed down and up; beyond a text's length nothing that counts its tokens differs."""
+    declared = PARAMETERS[parameter]
+    low = LEAST.get(parameter, float(declared.low))
+    if parameter == "top_p" and dialect.rules.top_p_zero == "refused":
+        low = LEAST["typical_p"]
+    most = size if parameter == "top_k" else length if parameter in COUNTED else WIDEST
+    high = float(most) if declared.high is None else float(declared.high)
+    limits = dialect.limits.get(parameter, (low, high))
+    return max(low, limits[0]), min(high, limits[1])
 
 
 @dataclass(slots=True)
@@ -206,14 +238,10 @@ def _drawn(engine: LogitsEngine, requests: list[Request]) -> Iterator[_Text]:
     for start in range(0, len(requests), size):
         batch = requests[start : start + size]
         rows, logits = zip(*(session.prefill([r.prompt_ids]) for r in batch), strict=True)
-        names = [n for n in PARAMETERS if n in engine.supports]
         texts = [
-            _Text(
-                r, noise.key(r.seed, r.prompt_ids, r.draw), row[0],
-                [_Following(n, r.params, engine.vocab_size) for n in names],
-            )
+            _Text(r, noise.key(r.seed, r.prompt_ids, r.draw), row[0], _followed(engine, r))
             for r, row in zip(batch, rows, strict=True)
-        ]  # fmt: skip
+        ]
         for text, each in zip(texts, logits, strict=True):
             _step(engine, [text], each)
         while going := [t for t in texts if t.reason is None]:
@@ -227,6 +255,12 @@ def _drawn(engine: LogitsEngine, requests: list[Request]) -> Iterator[_Text]:
         yield from texts
 
 
+def _followed(engine: LogitsEngine, request: Request) -> list[_Following]:
+    """Every parameter that acts, or has a value at which it does nothing."""
+    places = {n: _stands(n, request, engine.vocab_size) for n in PARAMETERS if n in engine.supports}
+    return [_Following(engine, n, request, value) for n, value in places.items() if value is not None]
+
+
 def _step(engine: LogitsEngine, texts: list[_Text], logits: Logits) -> None:
     """The next token of each text, and what it says of every parameter."""
     normal = engine.law.normaliser(logits)
@@ -235,16 +269,17 @@ def _step(engine: LogitsEngine, texts: list[_Text], logits: Logits) -> None:
         if not np.isfinite(normal[b]):
             raise no_numbers(len(request.prompt_ids), position)
         barred = engine.eos_ids if position < request.min_tokens else frozenset[int]()
-        said = (History(request.prompt_ids, text.output), barred)
         row = draws.noise_row(text.key, position, engine.vocab_size)
-        made = engine.law.reshape(logits, [b], [request.params], [said[0]], [barred])
+        law = request.params
+        struck = not law.xtc_probability or row.coin < law.xtc_probability
+        history = History(request.prompt_ids, text.output, breakers_of(engine, law))
+        made = engine.law.reshape(logits, [b], [law], [history], [barred], [State(struck)])
         scale = made.scale[:1]
         token = draws.greedy(made.values[0]) if scale[0] == 0 else int(draws.winners(made.values[0], scale, row)[0])
-        for following in text.following:
-            if following.how.exact:
-                following.narrow(
-                    Step(engine.law, logits, b, said, (following.parameter, following.fixed)), row, position
-                )
+        for each in text.following:
+            if each.how.exact:
+                said = Said(history._replace(breakers=each.breakers), barred, struck)
+                each.narrow(Step(engine.law, logits, b, said, (each.parameter, each.fixed)), row, position)
         [logit] = engine.law.take(logits, [b], [token])
         text.output = (*text.output, token)
         text.logprobs = (*text.logprobs, min(0.0, float(logit - normal[b])))
@@ -260,7 +295,7 @@ def _explained(engine: LogitsEngine, text: _Text) -> Why:
 def _reach(engine: LogitsEngine, following: _Following) -> Reach:
     ends = [
         None if end is None else Change(
-            end[0].value, end[1], end[2], end[3], engine.decode([end[2]]), engine.decode([end[3]])
+            end[0].value, end[1], end[2], end[3], engine.decode([end[2]]), engine.decode([i for i in end[3:] if i >= 0])
         )
         for end in following.ends
     ]  # fmt: skip
@@ -268,7 +303,7 @@ def _reach(engine: LogitsEngine, following: _Following) -> Reach:
     return Reach(
         parameter=name, value=following.value, span=following.span if exact else None, below=ends[0], above=ends[1],
         why=following.how.why, on=following.on,
-        lowest=following.looked.low.value if exact and ends[0] is None and name in LEAST else None,
+        lowest=following.looked.low.value if exact and ends[0] is None and _bottomless(following) else None,
         widest=following.looked.high.value if exact and ends[1] is None and _endless(name) else None,
     )  # fmt: skip
 
@@ -278,6 +313,13 @@ def _endless(parameter: str) -> bool:
     return PARAMETERS[parameter].high is None and PARAMETERS[parameter].kind != "int"
 
 
+def _bottomless(following: _Following) -> bool:
+    """Whether it was not followed down to the end of its range."""
+    return following.looked.low.value > PARAMETERS[following.parameter].low
+
+
 def _said(change: Change) -> str:
+    if change.becomes < 0:
+        return f"token {change.position + 1}: every token is barred"
     was, becomes = (f"\u201c{visible(text)}\u201d" for text in (change.was_text, change.becomes_text))
     return f"token {change.position + 1}: {was} to {becomes}"

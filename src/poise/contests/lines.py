@@ -86,7 +86,8 @@ class Heat:
         self._lines = Lines(Field(ids, self.step.values[ids].astype(np.float64), noise.gumbel(self.row.words[ids])))
 
     def winner(self, value: float) -> int:
-        """See `Contest`; at 0 the lowest id among the largest logits."""
+        """See `Contest`; greedy is the lowest id among the largest logits."""
+        value = self.step.heat_at(value)
         if value == 0:
             return self.step.zero
         value = max(value, TINY)

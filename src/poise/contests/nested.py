@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy import optimize
 
-from poise import draws, noise
+from poise import noise
 from poise.contests.moment import TINY, Moment, Values, crossing, lead
 from poise.contests.splits import inside
-from poise.law import ROUNDING
-from poise.motions import Motion
-from poise.params import DIALECTS, PARAMETERS, SamplingParams
+from poise.law import ROUNDING, probabilities
+from poise.motions import Motion, before
+from poise.params import PARAMETERS
 from poise.spans import Cut, Span
 
 CLOSE = 1e-13  # the law's own border is looked for this far to either side of a formula's
+SHRINKING = frozenset({"min_p", "epsilon_cutoff", "eta_cutoff", "top_a"})  # all others grow
 HALVINGS = 200  # at most; float64 has none left after some 60
 
 
@@ -32,44 +34,34 @@ class Nested:
     def __init__(self, moment: Moment, how: Motion) -> None:
         self.step, self.noise = moment
         self.rays = how.kind == "rays"
-        self.shrinks = moment.step.parameter == "min_p"
+        self.shrinks = moment.step.parameter in SHRINKING
         self.whole = PARAMETERS[moment.step.parameter].kind == "int"
-        self._seen: dict[float, Values] = {}
+        self.moment = moment
+        self._seen: dict[float, tuple[Values, float]] = {}
 
-    def kept(self, value: float) -> Values:
-        """What the law leaves at a value, (V,)."""
+    def _made(self, value: float) -> tuple[Values, float]:
+        """What the law leaves at a value, (V,), and the scale of the noise."""
         value = max(value, TINY) if self.rays and value > 0 else value
         if value not in self._seen:
-            self._seen[value] = self._left(value)
+            self._seen[value] = self.moment.at(value)
         return self._seen[value]
-
-    def _left(self, value: float) -> Values:
-        return self.step.under([self.step.at(value)])[0]
-
-    def _scale(self, value: float) -> float:
-        if not self.rays:
-            return self.step.temperature
-        return max(value, TINY) if value > 0 else 0.0
 
     def winner(self, value: float) -> int:
         """See `contests.Contest`."""
-        scale = self._scale(value)
-        if scale == 0:
-            return draws.greedy(self.kept(value))
-        return int(draws.winners(self.kept(value), np.array([scale]), self.noise)[0])
+        return self.moment.drawn_of(*self._made(value))
 
     def change(self, left: int, right: int, span: Span) -> Cut:
         """Where the right one enters, or the left one leaves; for rays no earlier than their lines cross."""
         if not self.rays:
             return self._border(left if self.shrinks else right, span)
-        row = self.kept(inside(span, False)[1])
+        row = self._made(inside(span, False)[1])[0]
         ahead = float(row[left]) - float(row[right])
         g = noise.gumbel(self.noise.words[[left, right]])
         meet = ahead / float(g[1] - g[0]) if g[0] != g[1] else span.middle
         border = self._border(right, span)
         if border.value > meet:
             return border
-        return max(border, crossing(Moment(self.step, self.noise), span, meet, left, right))
+        return max(border, crossing(self.moment, span, meet, left, right))
 
     def doubt(self, token: int, span: Span) -> float | None:
         """Never: who is there in between is there at one end, and lost; of rays, see docs/method.md."""
@@ -78,7 +70,8 @@ class Nested:
     def rivals(self, token: int, span: Span) -> tuple[tuple[float, float], ...]:
         """How far ahead the winner is in the middle."""
         middle = float(math.floor(span.middle)) if self.whole else span.middle
-        ahead = lead(self.kept(middle), self._scale(middle), self.noise, token)
+        values, scale = self._made(middle)
+        ahead = lead(values, scale, self.noise, token)
         return ((ahead, 0.0),) if math.isfinite(ahead) else ()
 
     def _border(self, token: int, span: Span) -> Cut:
@@ -115,7 +108,7 @@ class Nested:
         return low, high
 
     def _there(self, value: float, token: int) -> bool:
-        return bool(np.isfinite(self._left(value)[token]))
+        return bool(np.isfinite(self.moment.at(value)[0][token]))
 
     def _halve_whole(self, token: int, low: int, high: int) -> int:
         while high - low > 1:
@@ -127,25 +120,67 @@ class Nested:
 def _formula(contest: Nested, token: int) -> float | None:
     """Where a token enters or leaves if nothing else interferes; the law then decides whether that holds."""
     step = contest.step
-    name = step.parameter
-    order = DIALECTS[step.fixed.dialect].order
-    on = step.fixed.active()
-    earlier = {n: v for n, v in on.items() if order.index(n) < order.index(name)}
-    [row] = step.under([SamplingParams.model_validate({**earlier, "dialect": step.fixed.dialect})])
+    [row] = step.under([step.fixed.only(before(step.parameter, step.fixed))])
     z = row.astype(np.float64)
     if contest.rays:
-        return _formula_of_rays(z, token, on)
-    z = z / float(earlier.get("temperature", 1.0) or 1.0)
-    if name == "min_p":
-        return math.exp(z[token] - z.max())
-    weights = np.exp(z - z.max())
-    weights /= weights.sum()
-    if name == "top_p":
-        return float(weights[_ahead(z, token)].sum()) + ROUNDING
+        return _formula_of_rays(z, token, step.fixed.active())
+    if "temperature" in before(step.parameter, step.fixed):
+        z = z / (step.temperature or 1.0)
+    return _BORDERS[step.parameter](z, token) if step.parameter in _BORDERS else None
+
+
+def _border_of_min_p(z: Values, token: int) -> float:
+    return math.exp(z[token] - z.max())
+
+
+def _border_of_top_p(z: Values, token: int) -> float:
+    return float(probabilities(z)[_ahead(z, token)].sum()) + ROUNDING
+
+
+def _border_of_typical_p(z: Values, token: int) -> float:
+    weights = probabilities(z)
     with np.errstate(divide="ignore"):
         surprise = -np.log(weights)
     shift = np.abs(surprise - float(np.sum(weights[weights > 0] * surprise[weights > 0])))
     return float(weights[shift < shift[token]].sum()) + ROUNDING
+
+
+def _border_of_top_n_sigma(z: Values, token: int) -> float:
+    sigma = float(np.std(z[np.isfinite(z)]))
+    return (float(z.max()) - float(z[token])) / sigma if sigma else math.inf
+
+
+def _border_of_epsilon(z: Values, token: int) -> float:
+    return float(probabilities(z)[token])
+
+
+def _border_of_eta(z: Values, token: int) -> float:
+    p = probabilities(z)
+    spread = float(np.exp(-np.sum(p[p > 0] * np.log(p[p > 0]))))  # e^H
+    return max(float(p[token]), (float(p[token]) * spread) ** 2)
+
+
+def _border_of_top_a(z: Values, token: int) -> float:
+    p = probabilities(z)
+    return float(p[token] / p.max() ** 2)
+
+
+def _border_of_xtc(z: Values, token: int) -> float | None:
+    """Above the probability of the next token below it there is none left to go down to."""
+    behind = z[_ahead(-z, token)]
+    return float(np.exp(behind.max() - z.max()) / np.exp(z - z.max()).sum()) if behind.size else None
+
+
+_BORDERS: Mapping[str, Callable[[Values, int], float | None]] = {
+    "min_p": _border_of_min_p,
+    "top_p": _border_of_top_p,
+    "typical_p": _border_of_typical_p,
+    "top_n_sigma": _border_of_top_n_sigma,
+    "epsilon_cutoff": _border_of_epsilon,
+    "eta_cutoff": _border_of_eta,
+    "top_a": _border_of_top_a,
+    "xtc_threshold": _border_of_xtc,
+}
 
 
 def _formula_of_rays(z: Values, token: int, on: dict[str, float | int]) -> float | None:

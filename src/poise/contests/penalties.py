@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +10,12 @@ from numpy.typing import NDArray
 from poise import draws, noise
 from poise.contests.lines import Field, Lines
 from poise.contests.moment import Floats, Moment, Values, crossing
-from poise.params import SamplingParams
+from poise.motions import before
 from poise.spans import Cut, Span
 
 
 class Push:
-    """A frequency or presence penalty: tokens said before move on lines, of all others only the best counts.
+    """A penalty that is subtracted: tokens said before move on lines, of all others only the best counts.
 
     Args:
         moment: the step.
@@ -26,12 +25,9 @@ class Push:
 
     def __init__(self, moment: Moment) -> None:
         self.moment = moment
-        said = Counter(moment.step.history.output)
-        times = np.array(
-            [said[t] if moment.step.parameter == "frequency_penalty" else 1 for t in sorted(said)], np.float64
-        )
-        values = moment.step.values
-        ids, base, slope = _candidates(values, np.array(sorted(said), np.intp), -times, moment)
+        slope = moment.step.effect
+        said = np.flatnonzero(slope)
+        ids, base, slope = _candidates(moment.step.values, said, slope[said], moment)
         self._lines = Lines(Field(ids, base, slope))
 
     def winner(self, value: float) -> int:
@@ -89,9 +85,10 @@ class Repeat:
 
     def __init__(self, moment: Moment) -> None:
         self.moment = moment
-        seen = np.array(sorted({*moment.step.history.prompt, *moment.step.history.output}), np.intp)
-        [raw] = moment.step.under([SamplingParams(dialect=moment.step.fixed.dialect)])
-        rest = moment.step.values  # additive penalties done, as they stand beside it
+        step = moment.step
+        seen = np.flatnonzero(step.effect != 1.0)
+        [raw] = step.under([step.fixed.only(before(step.parameter, step.fixed))])
+        rest = step.values  # what is added after it is done, as it stands beside it
         ids, base, mark = _candidates(rest, seen, np.ones(seen.size), moment)
         logits = raw[ids].astype(np.float64)
         self.ids, self.seen = ids, mark == 1.0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from poise.contests.moment import Contest, Part
+from poise.contests.moment import Contest, Moment, Part, lead
+from poise.errors import ParameterError
 from poise.spans import Cut, Span
 
 
@@ -26,26 +28,67 @@ def parts(contest: Contest, span: Span, whole: bool = False) -> list[Part]:
     return [Part(part, token, contest.rivals(token, part)) for part, token in _joined(found)]
 
 
-def heat_parts(contest: Contest, span: Span) -> list[Part]:
-    """`parts` along a temperature: 0 itself is greedy, which the limit from above need not be."""
-    if span.low != Cut(0.0):
-        return parts(contest, span)
-    zero, rest = Span(Cut(0.0), Cut(0.0, after=True)), Span(Cut(0.0, after=True), span.high)
-    first = parts(contest, zero)
-    then = [] if rest.empty else parts(contest, rest)
-    if then and then[0].token == first[0].token:
-        first, then = [then[0]._replace(span=Span(Cut(0.0), then[0].span.high))], then[1:]
-    return [*first, *then]
+def heat_parts(moment: Moment, span: Span, find: Callable[[Span], list[Part]]) -> list[Part]:
+    """Winners along a temperature: 0 itself is greedy, which the limit from above need not be.
+
+    Args:
+        moment: the step.
+        span: the stretch.
+        find: what finds the winners of a stretch of temperatures that are used as they are.
+
+    Returns:
+        Parts that tile the stretch.
+    """
+    rules = moment.step.fixed.how.rules
+    zero = Cut(rules.greedy_below) if rules.greedy_below else Cut(0.0, after=True)
+    floor = max(zero, Cut(rules.temperature_floor))
+    found: list[Part] = []
+    for part in stretches(span, [zero, floor]):
+        if part.low < floor:  # greedy, or lifted to the floor: all alike
+            found.append(alone(moment, part))
+        else:
+            found += find(part)
+    return joined(found)
+
+
+def alone(moment: Moment, span: Span, whole: bool = False) -> Part:
+    """The winner of a stretch on which the law is the same throughout; none where it bars every token."""
+    try:
+        values, scale = moment.at(inside(span, whole)[0])
+    except ParameterError:
+        return Part(span, None)
+    token = moment.drawn_of(values, scale)
+    ahead = lead(values, scale, moment.noise, token)
+    return Part(span, token, ((ahead, 0.0),) if math.isfinite(ahead) else ())
+
+
+def stretches(span: Span, cuts: Iterable[Cut]) -> list[Span]:
+    """A stretch in parts, cut where it can be."""
+    ends = [span.low, *sorted({c for c in cuts if span.low < c < span.high}), span.high]
+    return [Span(low, high) for low, high in itertools.pairwise(ends)]
+
+
+def joined(found: Iterable[Part]) -> list[Part]:
+    """Parts without ends between neighbours that one token wins."""
+    out: list[Part] = []
+    for part in found:
+        if out and out[-1].token == part.token:
+            wide = [p for p in (out[-1], part) if p.span.width] or [part]  # a single value says nothing of others
+            both = tuple(dict.fromkeys(line for p in wide for line in p.rivals))
+            out[-1] = Part(Span(out[-1].span.low, part.span.high), part.token, both)
+        else:
+            out.append(part)
+    return out
 
 
 def _joined(found: Sequence[tuple[Span, int]]) -> list[tuple[Span, int]]:
-    joined: list[tuple[Span, int]] = []
+    out: list[tuple[Span, int]] = []
     for part, token in found:
-        if joined and joined[-1][1] == token:
-            joined[-1] = (Span(joined[-1][0].low, part.high), token)
+        if out and out[-1][1] == token:
+            out[-1] = (Span(out[-1][0].low, part.high), token)
         else:
-            joined.append((part, token))
-    return joined
+            out.append((part, token))
+    return out
 
 
 def inside(span: Span, whole: bool) -> tuple[float, float]:

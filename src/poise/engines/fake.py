@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from poise import law as definition
 from poise import sampler
-from poise.errors import ModelError, PromptError
-from poise.params import PARAMETERS, SamplingParams
+from poise.errors import ModelError, ParameterError, PromptError
+from poise.params import SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
-from poise.sessions import Law, Reshaped, Tally
+from poise.sessions import DRAWN, Law, Reshaped, Tally, refuse_guidance
 
 WORDS = ("", " the", " ship", " sailed", " on", " and", " star", " found", " a", " quiet", ".", "\n")
 HOSTILE = (
@@ -123,7 +123,7 @@ class FakeEngine:
     """
 
     draws_by: Literal["poise", "engine"] = "poise"
-    supports = frozenset(PARAMETERS)
+    supports = DRAWN
     law: Law = FakeLaw()
     eos_ids = frozenset({0})
     thinking_tags: tuple[str, str] | None = None
@@ -172,6 +172,14 @@ class FakeEngine:
     def decode(self, ids: Sequence[int]) -> str:
         """The words, joined."""
         return "".join(self.words[i] for i in ids)
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """The tokens whose words make up a text, the longest that fits first."""
+        return self._spelt(text)
+
+    def refusal(self, names: Sequence[str]) -> ParameterError | None:
+        """Why parameters are not honoured."""
+        return refuse_guidance(self.name, names)
 
     def opens_thinking(self, prompt_ids: Sequence[int]) -> bool:
         """This model does not think."""

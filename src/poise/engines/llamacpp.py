@@ -26,9 +26,9 @@ from poise.engines.padding import Padding
 from poise.engines.vendors import vendor
 from poise.errors import EngineError, ModelError, ParameterError, PromptError
 from poise.models import cache, embedded
-from poise.params import PARAMETERS, SamplingParams, check_value
+from poise.params import SamplingParams, check_value
 from poise.records import Completion, Fingerprint, Message, Prompt, Request
-from poise.sessions import Law, Logits, Tally
+from poise.sessions import DRAWN, Law, Logits, Tally, refuse_guidance
 
 PATH = "llama.cpp"
 DIALECT = "temperature-last"
@@ -58,7 +58,7 @@ class LlamaCppEngine:
     """
 
     draws_by: Literal["poise", "engine"] = "poise"
-    supports = frozenset(PARAMETERS)
+    supports = DRAWN
 
     def __init__(self, name: str, model: Model, weights: str, padding: Padding, threads: int) -> None:
         self.name, self.model, self.padding = name, model, padding
@@ -110,6 +110,14 @@ class LlamaCppEngine:
     def decode(self, ids: Sequence[int]) -> str:
         """See `sessions.LogitsEngine.decode`."""
         return b"".join(self.model.piece(i, special=False) for i in ids).decode("utf-8", "replace")
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """See `sessions.LogitsEngine.tokenize`."""
+        return tuple(self.model.tokenize(text, special=False))
+
+    def refusal(self, names: Sequence[str]) -> ParameterError | None:
+        """Why parameters are not honoured."""
+        return refuse_guidance(self.name, names)
 
     def think(self, on: bool) -> None:
         """Set the switch by which the chat template turns thinking on and off.

@@ -21,7 +21,7 @@ from poise.errors import EngineError, ModelError, ParameterError, PromptError
 from poise.models import ModelFiles
 from poise.params import PARAMETERS, SamplingParams, check_value
 from poise.records import Completion, Fingerprint, Message, Prompt, Request
-from poise.sessions import Law, Tally
+from poise.sessions import DRAWN, Law, Tally, refuse_guidance
 from poise.steps import TorchLaw
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -81,7 +81,7 @@ class LocalEngine:
     """
 
     draws_by: Literal["poise", "engine"] = "poise"
-    supports = frozenset(PARAMETERS)
+    supports = DRAWN
 
     def __init__(self, parts: Parts) -> None:
         self.parts, self.name = parts, parts.files.name
@@ -133,6 +133,14 @@ class LocalEngine:
         codec = self.parts.codec
         said = codec.decode([*self._anchor, *ids])
         return said[len(codec.decode(self._anchor)) :] if self._anchor else said
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """See `sessions.LogitsEngine.tokenize`."""
+        return tuple(self.parts.codec.encode(text, special=False))
+
+    def refusal(self, names: Sequence[str]) -> ParameterError | None:
+        """Why parameters are not honoured."""
+        return refuse_guidance(self.name, names)
 
     def think(self, on: bool) -> None:
         """Set the switch by which the chat template turns thinking on and off.
@@ -247,11 +255,13 @@ def baselines(config: Mapping[str, object] | None) -> dict[str, SamplingParams]:
     Returns:
         greedy; engine-default, what transformers does with an empty request: greedy, or where the
         model says do_sample its values, with top_k 50 where it gives none; vendor, the values the
-        model's maker published, if any.
+        model's maker published, if any. Where these hold guidance, neither of the last two.
 
     Source: transformers 5.x, generation/configuration_utils.py.
     """
     said = {n: v for n, v in (config or {}).items() if n in PARAMETERS and v is not None}
+    if said.pop("guidance_scale", 1) != 1:  # a law that is not drawn here
+        return {"greedy": SamplingParams(temperature=0)}
     if isinstance(said.get("top_k"), int) and said["top_k"] < 0:  # type: ignore[operator]
         said["top_k"] = 0  # some makers write -1 for off
     for name, value in said.items():
@@ -262,7 +272,7 @@ def baselines(config: Mapping[str, object] | None) -> dict[str, SamplingParams]:
     if (config or {}).get("do_sample"):
         default = {**({} if "top_k" in said else {"top_k": 50}), **published}
     else:
-        default = {"temperature": 0.0, **{n: v for n, v in published.items() if n == "repetition_penalty"}}
+        default = {"temperature": 0.0, **{n: v for n, v in published.items() if PARAMETERS[n].stage == "penalty"}}
     found = {"greedy": {"temperature": 0.0}, "engine-default": default}
     if SamplingParams.model_validate(published).active():
         found["vendor"] = published

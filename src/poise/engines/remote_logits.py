@@ -34,6 +34,8 @@ LARGEST = 1 << 21  # token ids are looked for below this
 CHANGED = 0.5  # nats by which a log-probability moves when another model answers; rounding moves it far less
 TESTED = 8  # positions of the test text at which the share outside is measured
 OWN = "Let it draw by itself (--draws-by server), or load the weights"
+# What log-probabilities of some tokens are enough for; a repetition penalty needs the logits' offset.
+OFFSET_FREE = ("temperature", "top_k", "top_p", "min_p", "typical_p", "frequency_penalty", "presence_penalty")
 _DIALECTS = {"llama.cpp": "temperature-last", "vllm": "transformers", "sglang": "transformers"}
 
 
@@ -69,7 +71,7 @@ class RemoteLogitsEngine:
     """
 
     draws_by: Literal["poise", "engine"] = "poise"
-    supports = frozenset(PARAMETERS) - {"repetition_penalty"}
+    supports = frozenset(OFFSET_FREE)
 
     def __init__(
         self,
@@ -172,6 +174,10 @@ class RemoteLogitsEngine:
     def decode(self, ids: Sequence[int]) -> str:
         """See `sessions.LogitsEngine.decode`."""
         return self._codec.decode(ids)
+
+    def tokenize(self, text: str) -> Ids:
+        """See `sessions.LogitsEngine.tokenize`."""
+        return self._codec.encode(text, special=False)
 
     def opens_thinking(self, prompt_ids: Sequence[int]) -> bool:
         """See `sessions.LogitsEngine.opens_thinking`."""

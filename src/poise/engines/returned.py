@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from poise.dialects import DIALECTS, Rules
 from poise.engines.fog import Fog, lifted
 from poise.errors import ParameterError, ServerError
 from poise.law import PENALTIES, History, Reshaped, State
@@ -208,6 +209,10 @@ def why_not(params: SamplingParams, top: float) -> tuple[str, str, str] | None:
     on = params.active()
     if "repetition_penalty" in on:
         return NO_OFFSET
+    if params.how.rules != Rules():
+        plain = [name for name, dialect in DIALECTS.items() if dialect.known and dialect.rules == Rules()]
+        rule = "From returned log-probabilities poise draws by the boundary rules of transformers"
+        return rule, f"dialect={params.dialect}", f"Take one of {', '.join(plain)}"
     k = float(on.get("top_k", math.inf))
     if params.greedy or k <= top:
         return None
