@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scripts.conformance.rows import Group, Settings
 
 from poise import law
-from poise.law import History, Row, State
+from poise.law import Facts, History, Row, State, Step, acting
+from poise.law.chain import apply
 from poise.law.rows import entropy
 from poise.law.truncations import TOP_H
 from poise.param_lists import LISTS
@@ -33,10 +34,12 @@ class Stage(NamedTuple):
     Args:
         steps: the law's steps since the stage before.
         row: (V,), -inf where a token is cut.
+        listed: how many tokens are on the engine's list, where it keeps one.
     """
 
     steps: tuple[str, ...]
     row: NDArray[np.float64]
+    listed: int = 0
 
 
 class Finding(NamedTuple):
@@ -53,6 +56,7 @@ class Said(NamedTuple):
     history: History
     state: State = law.FRESH
     unconditional: Row | None = None
+    listed: int = 0
 
 
 def judged(logits: Row, settings: Settings, said: Said, stages: Sequence[Stage]) -> Iterator[Finding]:
@@ -75,16 +79,14 @@ def judged(logits: Row, settings: Settings, said: Said, stages: Sequence[Stage])
             again = _apply(before, settings, stage.steps, said)
             outcome, apart = _compared(before, again, stage)
             outcome = "boundary" if outcome == "equal" else _excused(before, again, settings, stage, said)
-            ours = _follow(stage.row, settings, said, stages[i + 1 :])
+            ours = _follow(stage.row, settings, said._replace(listed=stage.listed), stages[i + 1 :])
         yield Finding(stage.steps, outcome, apart)
-        before = stage.row
+        before, said = stage.row, said._replace(listed=stage.listed)
 
 
 def _follow(logits: Row, settings: Settings, said: Said, stages: Sequence[Stage]) -> Iterator[Row]:
     steps = tuple(name for stage in stages for name in stage.steps)
-    done = law.steps(
-        logits, _restricted(_frozen(settings), steps), said.history, said.state, unconditional=said.unconditional
-    )
+    done = _done(logits, _restricted(_frozen(settings), steps), said)
     at = {s.name: s.logits for s in done}
     row = logits
     for stage in stages:
@@ -104,8 +106,13 @@ def _apply(logits: Row, settings: Settings, steps: tuple[str, ...], said: Said, 
             top = np.sort(law.probabilities(logits))[-TOP_H:]
             moved["top_h"] = params.top_h + by / max(entropy(top / top.sum()), 1e-30)
         params = params.model_copy(update=moved)
-    done = law.steps(logits, params, said.history, said.state, unconditional=said.unconditional)
+    done = _done(logits, params, said)
     return done[-1].logits if done else logits
+
+
+def _done(logits: Row, params: SamplingParams, said: Said) -> list[Step]:
+    facts = Facts(params, said.history, said.state, said.unconditional, None, said.listed)
+    return apply(logits, acting(params), facts)
 
 
 def _frozen(settings: Settings) -> tuple[tuple[str, Any], ...]:

@@ -159,7 +159,7 @@ def stages(group: Group, params: SamplingParams) -> Iterator[tuple[list[Stage], 
                 for token in (*group.prompt[i], *group.output[i]):
                     lib.llama_sampler_accept(sampler, int(token))
             lib.llama_sampler_apply(sampler, ctypes.byref(row.array))
-            done.append(Stage(unit, row.row()))
+            done.append(Stage(unit, row.row(), row.array.size))
         yield done, ended
     for sampler in made:
         lib.llama_sampler_free(sampler)

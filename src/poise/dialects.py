@@ -27,6 +27,8 @@ class Rules:
         top_p_zero: what p = 0 means: the likeliest token (``top``), off, or an error (``refused``).
         typical_ties: whether tokens as typical as the last kept one stay too (``keep`` or ``exact``).
         typical_passes: whether it ends at the first mass >= p (False), or > p (True).
+        dynatemp_counts: the tokens that the dynamic temperature counts: those ``left``, or all on the engine's list (``listed``),
+            barred ones too that no step took off it.
         xtc_strict: whether XTC's members have p > threshold, and those tied with the least of them stay.
         scopes: which tokens a penalty sees, by parameter: prompt and output (``all``, also where it is not named),
             ``output``, or the prompt's last token and the output.
@@ -44,6 +46,7 @@ class Rules:
     top_p_zero: Literal["top", "off", "refused"] = "top"
     typical_ties: Literal["keep", "exact"] = "keep"
     typical_passes: bool = False
+    dynatemp_counts: Literal["left", "listed"] = "left"
     xtc_strict: bool = False
     scopes: Mapping[str, Scope] = field(
         default_factory=lambda: {
@@ -115,7 +118,7 @@ _LLAMA_CPP_ORDER = (
     "xtc_probability", "temperature", "dynatemp_range", "mirostat",
 )  # fmt: skip
 _LLAMA_CPP_RULES = Rules(
-    top_k_ties="exact", typical_ties="exact", typical_passes=True,
+    top_k_ties="exact", typical_ties="exact", typical_passes=True, dynatemp_counts="listed",
     scopes=dict.fromkeys(_PENALTIES, "all"), window=64, dry_window=64, greedy_last=True,
 )  # fmt: skip
 _MIROSTAT_ALONE = {"mirostat": ("logit_bias", "temperature", "mirostat")}

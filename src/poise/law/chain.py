@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ def _bad_words(row: Row, facts: Facts) -> Row:
 
 
 def _dynatemp(row: Row, facts: Facts) -> Row:
-    return hot.temperature(row, heat_of("dynatemp_range", row, facts.params))
+    return hot.temperature(row, heat_of("dynatemp_range", row, facts.params, facts.listed))
 
 
 def _smoothing(row: Row, facts: Facts) -> Row:
@@ -125,12 +125,28 @@ def cut_of(params: SamplingParams, state: State) -> float:
     return 2.0 * Facts(params).number("mirostat_tau") if state.mu is None else state.mu
 
 
-def heat_of(name: str, row: Row, params: SamplingParams) -> float:
+def heat_of(name: str, row: Row, params: SamplingParams, listed: int = 0) -> float:
     """The temperature that a step divides a row by: the plain one, or the dynamic one."""
     if name == "temperature":
         return hot.heat(params)
     reach, exponent = (Facts(params).number(n) for n in ("dynatemp_range", "dynatemp_exponent"))
-    return hot.dynamic(row, hot.heat(params), reach, exponent)
+    return hot.dynamic(row, hot.heat(params), reach, exponent, listed if counts_barred(params) else 0)
+
+
+def counts_barred(params: SamplingParams) -> bool:
+    """Whether a dynamic temperature counts barred tokens that are still on the engine's list."""
+    return params.how.rules.dynatemp_counts == "listed" and "dynatemp_range" in params.steps
+
+
+def _listed(name: str, before: Row, after: Row, facts: Facts) -> int:
+    """How many tokens a step leaves on the list: some rebuild it, some shorten it, others only write -∞ into it."""
+    if name in ("top_p", "min_p", "typical_p"):
+        return int(np.sum(after > -np.inf))
+    if name == "top_k":
+        return min(int(facts.number("top_k")), facts.listed)
+    if name == "xtc_probability":
+        return facts.listed - int(np.sum(before > -np.inf) - np.sum(after > -np.inf))
+    return facts.listed
 
 
 def acting(params: SamplingParams) -> tuple[str, ...]:
@@ -187,14 +203,22 @@ def apply(logits: Row, names: Sequence[str], facts: Facts) -> list[Step]:
     Returns:
         Each with the row after it.
     """
+    return [Step(name, getattr(facts.params, name), row) for name, row, _ in _followed(logits, names, facts)]
+
+
+def _followed(logits: Row, names: Sequence[str], facts: Facts) -> Iterator[tuple[str, Row, Facts]]:
+    """Each step with the row after it and what it looked at."""
     row = np.asarray(logits, dtype=np.float64)
-    done: list[Step] = []
+    facts = facts._replace(listed=facts.listed or row.size)
+    counts = counts_barred(facts.params)
     for name in names:
         if name == "top_k":
             facts = facts._replace(whole=row)
-        row = DEFINITIONS[name](row, facts)
-        done.append(Step(name, getattr(facts.params, name), row))
-    return done
+        after = DEFINITIONS[name](row, facts)
+        yield name, after, facts
+        if counts:
+            facts = facts._replace(listed=_listed(name, row, after, facts))
+        row = after
 
 
 def reshape(
@@ -228,14 +252,14 @@ def scaled(logits: Row, names: Sequence[str], facts: Facts) -> tuple[Row, float]
     """
     row = values = np.asarray(logits, dtype=np.float64)
     scale, heated = 1.0, False
-    for step in apply(row, names, facts):
-        if step.name in HEATS:
-            scale, heated = heat_of(step.name, row, facts.params), True
+    for name, after, seen in _followed(row, names, facts):
+        if name in HEATS:
+            scale, heated = heat_of(name, row, seen.params, seen.listed), True
             if scale == 0:
                 break
-        elif step.name == "smoothing_factor" or step.name in PENALTIES:
-            values = step.logits * scale if heated else step.logits
+        elif name == "smoothing_factor" or name in PENALTIES:
+            values = after * scale if heated else after
         else:
-            values = np.where(step.logits > -np.inf, values, -np.inf)
-        row = step.logits
+            values = np.where(after > -np.inf, values, -np.inf)
+        row = after
     return values, scale

@@ -27,16 +27,18 @@ def heat(params: SamplingParams) -> float:
     return 0.0 if value == 0 or value < rules.greedy_below else max(value, rules.temperature_floor)
 
 
-def dynamic(logits: Row, centre: float, reach: float, exponent: float) -> float:
+def dynamic(logits: Row, centre: float, reach: float, exponent: float, listed: int = 0) -> float:
     """The dynamic temperature of a row.
 
-    With low = max(0, T - δ) and high = T + δ: low + (high - low) (H / ln n)^κ, over the n tokens that are left.
+    With low = max(0, T - δ) and high = T + δ: low + (high - low) (H / ln n)^κ, over the n tokens that are left, or
+    listed.
 
     Args:
         logits: (V,).
         centre: T.
         reach: δ.
         exponent: κ.
+        listed: tokens on the engine's list where that has barred ones too.
 
     Returns:
         The temperature; 0 is greedy; 1 where one token is left.
@@ -48,7 +50,7 @@ def dynamic(logits: Row, centre: float, reach: float, exponent: float) -> float:
     if left.size == 1:
         return 1.0
     low, high = max(0.0, centre - reach), centre + reach
-    share = min(entropy(probabilities(left)) / math.log(left.size), 1.0)
+    share = min(entropy(probabilities(left)) / math.log(max(left.size, listed)), 1.0)
     found = low + (high - low) * share**exponent
     return found if found >= SMALLEST else 0.0
 
