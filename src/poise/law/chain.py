@@ -138,15 +138,22 @@ def counts_barred(params: SamplingParams) -> bool:
     return params.how.rules.dynatemp_counts == "listed" and "dynatemp_range" in params.steps
 
 
-def _listed(name: str, before: Row, after: Row, facts: Facts) -> int:
-    """How many tokens a step leaves on the list: some rebuild it, some shorten it, others only write -∞ into it."""
+def listed_after(name: str, before: int, after: int, facts: Facts) -> int:
+    """How many tokens a step leaves on the list: some rebuild it, some shorten it, others only write -∞ into it.
+
+    Args:
+        name: the step.
+        before, after: tokens that were, and are, not cut.
+        facts: with the list's length before the step.
+
+    Returns:
+        Its length after it.
+    """
     if name in ("top_p", "min_p", "typical_p"):
-        return int(np.sum(after > -np.inf))
+        return after
     if name == "top_k":
         return min(int(facts.number("top_k")), facts.listed)
-    if name == "xtc_probability":
-        return facts.listed - int(np.sum(before > -np.inf) - np.sum(after > -np.inf))
-    return facts.listed
+    return facts.listed - (before - after if name == "xtc_probability" else 0)
 
 
 def acting(params: SamplingParams) -> tuple[str, ...]:
@@ -217,7 +224,8 @@ def _followed(logits: Row, names: Sequence[str], facts: Facts) -> Iterator[tuple
         after = DEFINITIONS[name](row, facts)
         yield name, after, facts
         if counts:
-            facts = facts._replace(listed=_listed(name, row, after, facts))
+            were, are = (int(np.count_nonzero(z > -np.inf)) for z in (row, after))
+            facts = facts._replace(listed=listed_after(name, were, are, facts))
         row = after
 
 

@@ -62,10 +62,7 @@ def smoothing(logits: Row, factor: float, curve: float) -> Row:
         text-generation-webui, modules/sampler_hijack.py::QuadraticSampling.
     """
     top = np.max(logits)
-    out = np.full_like(logits, -np.inf)
-    live = logits > -np.inf
-    d = logits[live] - top
-    with np.errstate(over="ignore"):
-        bent = top - (3 - curve) / 2 * factor * d**2 + (curve - 1) / 2 * factor * d**3
-    out[live] = np.clip(np.nan_to_num(bent, nan=-FAR), -FAR, FAR)
-    return out
+    with np.errstate(over="ignore", invalid="ignore"):
+        d = logits - top
+        bent = np.clip(top + factor * d * d * ((curve - 1) / 2 * d - (3 - curve) / 2), -FAR, FAR)
+    return np.where(logits > -np.inf, bent, -np.inf)

@@ -69,7 +69,7 @@ class Facts(NamedTuple):
         state: XTC's coin and mirostat's cut.
         unconditional: logits of the same text without its prompt, (V,), for guidance.
         whole: the row before top-k, (V,), for a joint top-p; None where there was no top-k.
-        listed: how many tokens are on the engine's list, barred ones that no step took off it included; 0 for all of the row.
+        listed: how many tokens are on the engine's list, barred ones that no step took off it included; 0 for all.
     """
 
     params: SamplingParams

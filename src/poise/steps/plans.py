@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from poise.law import HEATS, PENALTIES, acting, counts_barred, heat, joint
+from poise.law import HEATS, PENALTIES, acting, heat, joint
 from poise.params import FOLLOWERS, SamplingParams
 
 LOOKING = frozenset(PENALTIES) - {"guidance_scale", "logit_bias"}  # these look at what was said
@@ -60,7 +60,7 @@ def plan_of(params: SamplingParams) -> Plan:
     edits, rest = names[:first], names[first:]
     steps = _joined(rest, params)
     smooths = "smoothing_factor" in rest
-    regular = PENALTIES.keys().isdisjoint(rest) and steps is not None and not counts_barred(params)
+    regular = PENALTIES.keys().isdisjoint(rest) and steps is not None
     if smooths:  # no engine smooths elsewhere
         heats = sum(name in HEATS for name in rest)
         regular = regular and rest.index("smoothing_factor") == heats

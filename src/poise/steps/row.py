@@ -118,7 +118,7 @@ class Row:
         """The dynamic temperature over all tokens, bit for bit as law.py has it."""
         key = params.temperature, params.dynatemp_range, params.dynatemp_exponent, params.dialect
         if key not in self._heats:
-            self._heats[key] = heat_of("dynatemp_range", self.values.astype(np.float64), params)
+            self._heats[key] = heat_of("dynatemp_range", self.values.astype(np.float64), params, self.values.size)
         return self._heats[key]
 
     def bent(self, scale: float, factor: float, curve: float) -> Row:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from poise.law import FRESH, HEATS, Facts, History, Reshaped, State, acting, heat_of, scaled
+from poise.law import FRESH, HEATS, Facts, History, Reshaped, State, acting, heat_of, listed_after, scaled
 from poise.params import SamplingParams
 from poise.steps.cuts import CUTS, Left
 from poise.steps.edits import Ask, edited
@@ -158,12 +158,13 @@ def _cut(row: Row, steps: tuple[str, ...], facts: Facts, scale: float) -> tuple[
 def _kept(row: Row, steps: tuple[str, ...], facts: Facts, start: tuple[float, float, bool]) -> tuple[Ids, float] | None:
     """The tokens left of those at the floor or above, and the scale; None where rounding would decide."""
     scale, floor, doomed = start
+    facts = facts._replace(listed=row.values.size)
     ids = np.flatnonzero(row.values >= floor)
     z: Scores = row.values[ids].astype(np.float64)
     below: Below | None = Below(row, ids, 1.0, doomed) if floor > row.lowest else None
     for name in steps:
         if name in HEATS:
-            scale = scale if name == "temperature" else heat_of(name, z, facts.params)
+            scale = scale if name == "temperature" else heat_of(name, z, facts.params, facts.listed)
             if scale == 0:
                 break
             z = z / scale
@@ -172,5 +173,7 @@ def _kept(row: Row, steps: tuple[str, ...], facts: Facts, start: tuple[float, fl
         mask = CUTS[name](Left(z, row.values.size, below), facts)
         if mask is None:
             return None
-        ids, z, below = ids[mask], z[mask], None
+        kept = z[mask]
+        facts = facts._replace(listed=listed_after(name, z.size, kept.size, facts))
+        ids, z, below = ids[mask], kept, None
     return ids, scale
