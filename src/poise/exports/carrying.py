@@ -67,6 +67,7 @@ def carry(params: SamplingParams, target: Target, sheet: Sheet) -> Carried:
     fit_windows(law, way.there, sheet)
     compare(law, way.there)
     _round(law, way)
+    _settle_greedy(law, way)  # where its temperature was rounded to 0
     _doubt(law, way, said)
     written = {**law.numbers, **law.lists, **({} if order is None else {"order": order})}
     found = SamplingParams.model_validate({**_tidied(written, way.there), "dialect": way.there.name}).normalised()
@@ -145,6 +146,18 @@ def _limit(law: Working, way: _Way) -> None:
     _limit_biases(law, way, max(low, way.sheet.lowest_bias), high)
 
 
+def _fit_temperature(law: Working, way: _Way) -> None:
+    """What a low temperature is taken for."""
+    heat, rules = law.numbers.get("temperature", 1.0), way.there.rules
+    if 0 < heat < rules.greedy_below:
+        law.numbers["temperature"] = 0.0
+        law.reasons.append(Reason("temperature", "approximate", f"{way.there.name} takes {heat:g} for 0"))
+    elif 0 < heat < rules.temperature_floor:
+        law.numbers["temperature"] = rules.temperature_floor
+        why = f"{way.there.name} raises it to {rules.temperature_floor:g}"
+        law.reasons.append(Reason("temperature", "approximate", why))
+
+
 def _limit_biases(law: Working, way: _Way, low: float, high: float) -> None:
     past = [bias for _, bias in law.lists.get("logit_bias", ()) if not low <= bias <= high]
     if not past:
@@ -181,15 +194,16 @@ def _fit_zero(law: Working, way: _Way) -> None:
 
 
 def _settle_greedy(law: Working, way: _Way) -> None:
-    """What nothing looks at there, where temperature 0 takes the likeliest token before it acts."""
-    if not law.greedy or way.there.rules.greedy_last:
-        return
+    """What nothing looks at, where temperature 0 takes the likeliest token whatever it does."""
     cuts = [n for n in law.steps if not _penalises(n) and n != "temperature"]
-    if law.here.rules.greedy_last and not all(n in KEEPS_TOP for n in cuts):
+    if not law.greedy or not cuts:
+        return
+    here, there = law.here.rules.greedy_last, way.there.rules.greedy_last
+    if not here or all(n in KEEPS_TOP for n in cuts):
+        law.leave(cuts, "temperature 0 takes the likeliest token before it acts")
+    elif not there:
         why = f"at temperature 0 {way.there.name} takes the likeliest token of all, {law.here.name} of those it leaves"
         law.leave(cuts, why, "approximate")
-    else:
-        law.leave(cuts, "temperature 0 takes the likeliest token before it acts")
 
 
 def _penalises(name: str) -> bool:
@@ -197,7 +211,7 @@ def _penalises(name: str) -> bool:
 
 
 _STEPS: tuple[Callable[[Working, _Way], None], ...] = (
-    _bar_words, _drop_lacking, _drop_beside, _limit, _fit_zero, _settle_greedy,
+    _bar_words, _drop_lacking, _drop_beside, _limit, _fit_temperature, _fit_zero, _settle_greedy,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from poise.dialects import Dialect
 from poise.exports.outcome import Reason
 from poise.exports.target import ALL_TOKENS, Sheet
-from poise.exports.working import Working
+from poise.exports.working import BARRED, Working
 from poise.params import PARAMETERS
 
 _SCOPES = {
@@ -17,7 +17,8 @@ _WINDOWS = (("penalty_last_n", "window"), ("dry_last_n", "dry_window"))
 # Every rule is compared here, or in `carrying` and `working`; a test holds the list complete.
 COMPARED = frozenset({
     "top_k_ties", "top_p_scope", "top_p_passes", "top_p_ties", "top_p_zero", "typical_ties", "typical_passes",
-    "xtc_strict", "scopes", "window", "dry_window", "greedy_last", "greedy_below", "temperature_floor",
+    "dynatemp_counts", "xtc_strict", "scopes", "window", "dry_window", "greedy_last", "greedy_below",
+    "temperature_floor",
 })  # fmt: skip
 
 
@@ -61,8 +62,8 @@ def compare(law: Working, there: Dialect) -> None:
         there: the dialect it goes to.
     """
     _scopes(law, there)
-    _temperatures(law, there)
     _joint(law, there)
+    _counted(law, there)
     _boundaries(law, there)
 
 
@@ -72,15 +73,6 @@ def _scopes(law: Working, there: Dialect) -> None:
         if mine != theirs:
             why = f"{law.here.name} counts {_SCOPES[mine]}, {there.name} {_SCOPES[theirs]}"
             law.reasons.append(Reason(step, "approximate", why))
-
-
-def _temperatures(law: Working, there: Dialect) -> None:
-    heat = law.numbers.get("temperature", 1.0)
-    if heat > 0 and heat < there.rules.greedy_below:
-        law.reasons.append(Reason("temperature", "approximate", f"{there.name} takes {heat:g} for 0"))
-    elif heat > 0 and heat < there.rules.temperature_floor:
-        why = f"{there.name} raises it to {there.rules.temperature_floor:g}"
-        law.reasons.append(Reason("temperature", "approximate", why))
 
 
 def _joint(law: Working, there: Dialect) -> None:
@@ -94,6 +86,19 @@ def _joint(law: Working, there: Dialect) -> None:
         law.reasons += [
             Reason("top_p", "approximate", why, beside=("top_k",)),
         ]
+
+
+def _counted(law: Working, there: Dialect) -> None:
+    """A dynamic temperature that counts barred tokens, in one of the two engines."""
+    if "dynatemp_range" not in law.steps or law.here.rules.dynatemp_counts == there.rules.dynatemp_counts:
+        return
+    barred = [n for n in ("logit_bias", "bad_words", "no_repeat_ngram_size", "top_n_sigma") if n in law.steps]
+    barring = tuple(n for n in barred if n != "logit_bias" or any(b == BARRED for _, b in law.lists[n]))
+    if barring:
+        counts = {"left": "the tokens that are left", "listed": "barred ones too"}
+        mine, theirs = (counts[d.rules.dynatemp_counts] for d in (law.here, there))
+        why = f"{law.here.name} counts {mine}, {there.name} {theirs}"
+        law.reasons.append(Reason("dynatemp_range", "approximate", why, beside=barring))
 
 
 def _is_joint(dialect: Dialect, min_p: bool) -> bool:
