@@ -281,9 +281,8 @@ def test_a_greedy_prompt_is_drawn_once_and_many_prompts_are_spread() -> None:
 def test_progress_is_told() -> None:
     seen: list[tuple[int, int]] = []
     ask = asks.ask_all(FakeEngine(), PROMPTS[:2], asks.Options(max_tokens=5))
-    influences.measure_influences(FakeEngine(), params(top_k=3), ask, draws_each=1, steps=5,
-                          progress=lambda done, total: seen.append((done, total)))  # fmt: skip
-    assert seen[0] == (2, 10)
+    influences.measure_influences(FakeEngine(), params(top_k=3), ask, 1, lambda done, total: seen.append((done, total)))
+    assert seen[:2] == [(1, 10), (2, 10)]
     assert seen == sorted(seen)
 
 

@@ -1,4 +1,4 @@
-"""law: one next token through every step, as numbers and as a picture."""
+"""law: one next token through every step, in numbers, in a picture."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def _shares(row: np.ndarray[tuple[int], np.dtype[np.float64]], shown: Sequence[i
 def _following(params: SamplingParams, subject: _Subject, asked: Asked) -> str:
     """Which of the settings do anything at all."""
     words = ["poise", "lint", *words_of(params)]
-    if asked.beside in TARGETS:
+    if asked.beside is not None and asked.beside in TARGETS:
         words += ["--to", asked.beside]
     elif subject.model is not None:
         words += ["--model", subject.model]

@@ -39,52 +39,68 @@ def lint(
     steps: int = STEPS,
     progress: Progress | None = None,
 ) -> Lint:
-    """Look settings through: what changes nothing, what contradicts, what another engine would make of them.
+    """Look settings through: what changes nothing, what contradicts, what another engine makes of them.
 
     Args:
         params: the settings.
-        to: a target of `poise export`, or a dialect of that name; None where they stay.
+        to: a target of `poise export`; None where they stay.
         engine: measures what each parameter does, along texts drawn under the settings; one that gives logits.
-        prompts: that the texts are drawn of; needed with an engine.
+        prompts: of these texts; needed with an engine.
         draws: texts of each prompt that are meant to be drawn with the settings, at least 1.
-        texts: that are drawn to measure on, at least 1.
-        steps: tokens of each of these texts at most, at least 1.
+        texts, steps: how many texts are drawn to measure on, and tokens of each at most, at least 1.
         progress: told the steps done, and how many there will be at most.
 
     Returns:
         The remarks, the weightiest first, and with an engine what each parameter does.
 
     Raises:
-        ParameterError: settings that are none.
-        UsageError: an unknown target, an engine without prompts or without logits, numbers below 1.
-        PromptError: a prompt that cannot be asked.
+        UsageError: no settings, an unknown target, an engine without prompts or logits, numbers below 1.
 
     >>> [r.rule for r in lint(SamplingParams(temperature=0, top_p=0.9)).remarks]
     ['never-acts']
     """
-    settings = params if isinstance(params, SamplingParams) else SamplingParams.model_validate(params)
-    for name, value in (("draws", draws), ("texts", texts), ("steps", steps)):
+    settings = SamplingParams.model_validate(params)
+    _check_numbers(draws=draws, texts=texts, steps=steps)
+    ours = _checked(engine, prompts)
+    remarks = _remarks(Facts(settings, draws, None if ours is None else ours.vocab_size), to)
+    if ours is None or any(r.rule == "token-beyond-vocabulary" for r in remarks):
+        return Lint(settings, to or "", _by_weight(remarks))
+    return _measured(
+        ours, Lint(settings, to or "", tuple(remarks)), _asked(ours, prompts, texts, steps), texts, progress
+    )
+
+
+def _remarks(facts: Facts, to: str | None) -> list[Remark]:
+    """What the settings alone tell, and the target's data."""
+    target = None if to is None else find_target(to)
+    remarks = [remark for name, rule in RULES.items() for remark in rule.remarks(name, facts)]
+    return [*remarks, *([] if target is None else of_target(facts.params, target))]
+
+
+def _measured(engine: LogitsEngine, told: Lint, asked: Sequence[Ask], texts: int, progress: Progress | None) -> Lint:
+    """A lint with what each parameter does, step by step."""
+    asks.check_settings(engine, told.params, baselines=False)
+    each = 1 if told.params.greedy else math.ceil(texts / len(asked))
+    found = measure_influences(engine, told.params, asked, each, progress)
+    remarks = _by_weight([*told.remarks, *_without_effect(found, told.remarks)])
+    return Lint(
+        told.params, told.target, remarks, tuple(found), _about(engine.name, asked, found), tuple(_notes(found))
+    )
+
+
+def _check_numbers(**numbers: object) -> None:
+    for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UsageError(f"{name} is a whole number of at least 1", repr(value), f"For example {name}=8")
-    target = None if to is None else find_target(to)
-    ours = None if engine is None else _checked(engine, prompts)
-    facts = Facts(settings, draws, None if ours is None else ours.vocab_size)
-    remarks = [remark for name, rule in RULES.items() for remark in rule.remarks(name, facts)]
-    remarks += [] if target is None else of_target(settings, target)
-    found: list[Influence] = []
-    about = ""
-    if ours is not None and not any(r.rule == "token-beyond-vocabulary" for r in remarks):
-        asks.check_settings(ours, settings, baselines=False)
-        asked = _asked(ours, prompts, texts, steps)
-        each = 1 if settings.greedy else math.ceil(texts / len(asked))
-        found = measure_influences(ours, settings, asked, draws_each=each, steps=steps, progress=progress)
-        remarks += _without_effect(found, remarks)
-        about = _about(ours.name, asked, found)
-    ordered = sorted(remarks, key=lambda r: LEVELS.index(r.level))
-    return Lint(settings, to or "", tuple(ordered), tuple(found), about, tuple(_notes(found)))
 
 
-def _checked(engine: Engine, prompts: Given | Iterable[Given] | None) -> LogitsEngine:
+def _by_weight(remarks: Sequence[Remark]) -> tuple[Remark, ...]:
+    return tuple(sorted(remarks, key=lambda r: LEVELS.index(r.level)))
+
+
+def _checked(engine: Engine | None, prompts: Given | Iterable[Given] | None) -> LogitsEngine | None:
+    if engine is None:
+        return None
     if not isinstance(engine, LogitsEngine) or engine.draws_by != "poise" or getattr(engine, "partial", False):
         raise UsageError(
             "What a setting does is measured on the logits of all tokens", f"{engine.name}, which gives none or a few",

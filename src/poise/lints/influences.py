@@ -17,10 +17,11 @@ from poise.law import History, Row, State
 from poise.lints.record import Influence, value_said
 from poise.params import PARAMETERS, SamplingParams
 from poise.sampler import no_numbers
-from poise.sessions import Logits, LogitsEngine, RowId
+from poise.sessions import Logits, LogitsEngine, RowId, Session
 from poise.stats import MIN_UNITS, Bounds, mean_interval
 
 MOVED = 1e-6  # a law that is no farther from another is the same
+SEED = 0
 RULE_OF_THREE = 3.0  # -ln 0.05: what none of n trials showed has a share of at most 3/n, at 95 %
 Progress = Callable[[int, int], None]
 
@@ -47,7 +48,7 @@ class _Text:
     prompt: int
     prompt_ids: tuple[int, ...]
     key: int
-    row: RowId
+    row: RowId = 0
     mu: float | None = None
     output: tuple[int, ...] = ()
     ended: bool = False
@@ -71,24 +72,15 @@ def without(params: SamplingParams, name: str) -> SamplingParams:
 
 
 def measure_influences(
-    engine: LogitsEngine,
-    params: SamplingParams,
-    asked: Sequence[Ask],
-    *,
-    draws_each: int,
-    steps: int,
-    seed: int = 0,
-    progress: Progress | None = None,
+    engine: LogitsEngine, params: SamplingParams, asked: Sequence[Ask], each: int, progress: Progress | None = None
 ) -> list[Influence]:
     """Draw texts under the settings and look at each step with and without every parameter.
 
     Args:
         engine: gives the logits.
         params: the settings.
-        asked: the prompts.
-        draws_each: texts of each prompt.
-        steps: tokens of each text at most.
-        seed: of the noise.
+        asked: the prompts, and in their limits how many tokens a text has at most.
+        each: texts of each prompt; the noise is that of seed 0.
         progress: told the steps done, and how many there will be at most.
 
     Returns:
@@ -100,33 +92,40 @@ def measure_influences(
     names = [*params.active(), *params.lists()]
     laws = [params, *(without(params, name) for name in names)]
     texts = [
-        _Text(number, ask.prompt_ids, noise.key(seed, ask.prompt_ids, draw), 0)
+        _Text(number, ask.prompt_ids, noise.key(SEED, ask.prompt_ids, draw))
         for number, ask in enumerate(asked)
-        for draw in range(draws_each)
+        for draw in range(each)
     ]
+    steps = max(ask.limits.max_tokens for ask in asked)
     session = engine.session(max(len(a.prompt_ids) for a in asked) + steps, len(texts) + 1)
-    size = max(1, session.max_rows - 1)
-    done = 0
+    size, done = max(1, session.max_rows - 1), 0
     for start in range(0, len(texts), size):
-        batch = texts[start : start + size]
-        for text in batch:
-            [text.row], logits = session.prefill([text.prompt_ids])
-            _look(engine, [text], logits, laws, names)
-        for step in range(1, steps):
-            going = [t for t in batch if not t.ended]
-            if not going:
-                break
-            parents = [t.row for t in going]
-            rows, logits = session.advance(parents, [t.output[-1] for t in going])
-            session.drop(parents)
-            for text, row in zip(going, rows, strict=True):
-                text.row = row
+        for going, logits in _steps(session, texts[start : start + size], steps):
             _look(engine, going, logits, laws, names)
+            done += len(going)
             if progress is not None:
-                progress(done + step * len(batch), len(texts) * steps)
-        session.drop([t.row for t in batch if not t.ended])
-        done += steps * len(batch)
+                progress(done, len(texts) * steps)
     return [_influence(name, params, texts) for name in names]
+
+
+def _steps(session: Session, texts: list[_Text], steps: int) -> Iterator[tuple[list[_Text], Logits]]:
+    """The texts of a batch with their next logits: one by one after their prompts, then together."""
+    for text in texts:
+        [text.row], logits = session.prefill([text.prompt_ids])
+        yield [text], logits
+    session.drop([t.row for t in texts if t.ended])
+    for _ in range(1, steps):
+        going = [t for t in texts if not t.ended]
+        if not going:
+            break
+        parents = [t.row for t in going]
+        rows, logits = session.advance(parents, [t.output[-1] for t in going])
+        session.drop(parents)
+        for text, row in zip(going, rows, strict=True):
+            text.row = row
+        yield going, logits
+        session.drop([t.row for t in going if t.ended])
+    session.drop([t.row for t in texts if not t.ended])
 
 
 def _look(

@@ -1,4 +1,4 @@
-"""The rules of a lint: when each holds, what it says, what to do."""
+"""The rules of a lint: when each holds, what it says."""
 
 from __future__ import annotations
 

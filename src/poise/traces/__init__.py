@@ -63,8 +63,7 @@ def trace(
         params: the law; None for the model's own distribution.
         prompt: of an engine.
         history: what was said before, for penalties; of an engine only its output, which follows the prompt.
-        words: names of a toy's tokens; none for their numbers.
-        top: how many tokens are named, at least 1.
+        words, top: names of a toy's tokens, none for their numbers; how many tokens are shown, at least 1.
         unconditional: logits without the prompt, (V,), for guidance; an engine works them out.
 
     Returns:
@@ -73,21 +72,26 @@ def trace(
     Raises:
         UsageError: no logits, no names for them, or an engine that has none to give.
         ParameterError: guidance without unconditional logits.
-        PromptError: an engine without a prompt, token ids that it does not have.
+        PromptError: an engine without a prompt, token ids that are not in the vocabulary.
 
     >>> [s.kept for s in trace([3, 2, 1], SamplingParams(temperature=0.5, top_p=0.8)).steps]
     [3, 1]
     """
-    settings = SamplingParams() if params is None else params
+    settings = params or SamplingParams()
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise UsageError("A trace names at least one token", repr(top), "For example top=10")
     if isinstance(given, Engine):
-        if words or unconditional is not None or history.prompt:
-            raise UsageError("An engine has its own words and logits", "others too", "Leave them out")
+        _check_own(words, unconditional, history)
         return _followed(_of_engine(given, prompt, history.output, settings), settings, top)
-    if prompt is not None:
-        raise UsageError("A prompt needs a model", f"{prompt!r} with logits", "Leave one of them out")
-    return _followed(_of_toy(_row("logits", given), history, words, settings, unconditional), settings, top)
+    if prompt is None:
+        return _followed(_of_toy(_row("logits", given), history, words, settings, unconditional), settings, top)
+    raise UsageError("A prompt needs a model", f"{prompt!r} with logits", "Leave one of them out")
+
+
+def _check_own(words: Sequence[str], unconditional: Any, history: History) -> None:
+    """Refuse beside an engine what it brings itself."""
+    if words or unconditional is not None or history.prompt:
+        raise UsageError("An engine has its own words and logits", "others too", "Leave them out")
 
 
 def _followed(moment: _Moment, params: SamplingParams, top: int) -> Trace:
