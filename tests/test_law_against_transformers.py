@@ -1,160 +1,70 @@
-"""law.py against transformers' own processors, on random rows."""
+"""The law against transformers' own processors, on random rows."""
 
 from __future__ import annotations
-
-import inspect
-import re
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from poise import law
-from poise.law import History
-from poise.params import SamplingParams
-
 torch = pytest.importorskip("torch")
-process = pytest.importorskip("transformers.generation.logits_process")
-generation = pytest.importorskip("transformers.generation.utils")
+pytest.importorskip("transformers")
 
-Settings = dict[str, float | int]
-V = 400
+from scripts.conformance import of_transformers as theirs  # noqa: E402
+from scripts.conformance.judge import Score  # noqa: E402
+from scripts.conformance.rows import Group  # noqa: E402
 
-# One at a time, from narrow to wide.
-SINGLE: list[Settings] = [
-    {"temperature": 0.3},
-    {"temperature": 1.7},
-    {"top_k": 1},
-    {"top_k": 20},
-    {"top_k": 1000},
-    {"top_p": 0.1},
-    {"top_p": 0.5},
-    {"top_p": 0.9},
-    {"top_p": 0.999},
-    {"min_p": 0.01},
-    {"min_p": 0.3},
-    {"min_p": 1.0},
-    {"typical_p": 0.2},
-    {"typical_p": 0.9},
-    {"repetition_penalty": 1.3},
-    {"repetition_penalty": 0.7},
-]
-CHAINS: list[Settings] = [
-    {"temperature": 0.7, "top_p": 0.9},
-    {"temperature": 1.5, "top_k": 40, "top_p": 0.9, "min_p": 0.02},
-    {"repetition_penalty": 1.2, "temperature": 0.8, "top_k": 50},
-    {"temperature": 2.0, "top_p": 0.95, "typical_p": 0.8},
-    {
-        "repetition_penalty": 1.1,
-        "temperature": 1.2,
-        "top_k": 100,
-        "top_p": 0.97,
-        "min_p": 0.005,
-        "typical_p": 0.95,
-    },
-]
+from poise.dialects import DIALECTS  # noqa: E402
+from poise.params import SamplingParams  # noqa: E402
+
+MINE = {*DIALECTS["transformers"].order} - DIALECTS["transformers"].extensions
 
 
-def processors(settings: Settings) -> list[object]:
-    """transformers' classes in the order of its `_get_logits_processor`; a test below reads that order off it."""
-    table = {
-        "repetition_penalty": lambda v: process.RepetitionPenaltyLogitsProcessor(penalty=float(v)),
-        "temperature": lambda v: process.TemperatureLogitsWarper(float(v)),
-        "top_k": lambda v: process.TopKLogitsWarper(top_k=int(v)),
-        "top_p": lambda v: process.TopPLogitsWarper(top_p=float(v)),
-        "min_p": lambda v: process.MinPLogitsWarper(min_p=float(v)),
-        "typical_p": lambda v: process.TypicalLogitsWarper(mass=float(v)),
-    }
-    return [make(settings[name]) for name, make in table.items() if name in settings]
+def sound(score: Score, rows: int) -> None:
+    """No difference, boundary hits in one comparison of a thousand at most, every step seen."""
+    assert score.examples == {}
+    assert (score.rows, score.total("different")) == (rows, 0)
+    assert score.total("boundary") <= 0.001 * sum(map(score.total, ("equal", "boundary", "tie")))
+    assert {s for steps in score.counts for s in steps} == MINE
+    assert max(score.apart.values()) <= 1e-5
 
 
-def theirs(logits: np.ndarray, settings: Settings, said: list[int], dtype: str) -> np.ndarray:
-    scores = torch.tensor(logits, dtype=getattr(torch, dtype))[None]
-    for processor in processors(settings):
-        scores = processor(torch.tensor([said]), scores)
-    return scores[0].double().numpy()
+def test_equal_on_random_rows() -> None:
+    """Single steps and whole chains in the order of `_get_logits_processor`, which `compared` holds against poise's."""
+    sound(theirs.compared(3000, seed=11), 3000)
 
 
-def ours(logits: np.ndarray, settings: Settings, said: list[int]) -> np.ndarray:
-    half = len(said) // 2
-    return law.reshape(logits, SamplingParams.model_validate(settings), History(said[:half], said[half:]))
+def test_equal_in_float64() -> None:
+    """Where transformers computes as finely as poise the numbers agree to the last digits but two."""
+    score = theirs.compared(2000, seed=12, dtype=torch.float64)
+    assert score.total("different") == 0
+    assert max(score.apart.values()) <= 1e-13
 
 
-def rows(count: int, seed: int) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Logits of float32, peaked to flat, some with cut tokens, and a history."""
-    rng = np.random.default_rng(seed)
-    for i in range(count):
-        logits = rng.normal(0, rng.uniform(0.2, 5), V).astype(np.float32)
-        if i % 4 == 0:
-            logits[rng.choice(V, 50, replace=False)] = -np.inf
-        yield logits.astype(np.float64), [int(t) for t in rng.integers(0, V, 30)]
+@pytest.mark.slow
+def test_equal_on_a_hundred_thousand_rows() -> None:
+    sound(theirs.compared(100_000, seed=13), 100_000)
 
 
-def differing(settings: Settings, dtype: str, count: int) -> list[int]:
-    """How many tokens one side keeps and the other cuts, per row where any does; the rest agrees in value."""
-    found = []
-    for logits, said in rows(count, seed=1):
-        a, b = ours(logits, settings, said), theirs(logits, settings, said, dtype)
-        both = (a > -np.inf) & (b > -np.inf)
-        np.testing.assert_allclose(a[both], b[both], rtol=1e-6 if dtype == "float32" else 1e-14, atol=1e-6)
-        odd = int(np.sum((a > -np.inf) != (b > -np.inf)))
-        if odd:
-            found.append(odd)
-    return found
+def group(settings: dict, logits: list[float], said: list[int]) -> Group:
+    row, ids = np.array([logits], dtype=np.float32), np.array([said], dtype=np.int64)
+    return Group({**settings, "dialect": "transformers"}, row, np.zeros_like(row), ids, ids[:, :0], ())
 
 
-@pytest.mark.parametrize("settings", [*SINGLE, *CHAINS], ids=str)
-def test_equal_in_float64(settings: Settings) -> None:
-    """300 rows: the same tokens, every one. A boundary within the rounding of float64 would need luck of 1e-12."""
-    assert differing(settings, "float64", 300) == []
-
-
-@pytest.mark.parametrize("settings", [*SINGLE, *CHAINS], ids=str)
-def test_equal_in_float32_but_for_boundaries(settings: Settings) -> None:
-    """300 rows: float32 sums are off by about 1e-6, which turns a token at a boundary now and then.
-
-    At most 1 % of the rows may differ, and those by one token.
-    """
-    found = differing(settings, "float32", 300)
-    assert len(found) <= 3
-    assert set(found) <= {1}
-
-
-@pytest.mark.parametrize("settings", [s for s in SINGLE if s.keys() <= {"top_p", "min_p", "typical_p"}], ids=str)
-def test_a_difference_in_float32_is_a_boundary(settings: Settings) -> None:
-    """What float32 keeps lies between what law.py keeps with the parameter 2e-6 lower and 2e-6 higher."""
-    [(name, value)] = settings.items()
-    eps = 2e-6 * (-1 if name == "min_p" else 1)
-    for logits, said in rows(300, seed=2):
-        b = theirs(logits, settings, said, "float32") > -np.inf
-        narrow, wide = (
-            ours(logits, {name: min(max(value + sign * eps, 1e-9), 1.0)}, said) > -np.inf for sign in (-1, 1)
-        )
-        if name == "typical_p":  # its set is no prefix, yet still nested in p
-            assert not np.any(narrow & ~wide)
-        assert not np.any(narrow & ~b)
-        assert not np.any(b & ~wide)
-
-
-@pytest.mark.parametrize("settings", [*SINGLE, *CHAINS], ids=str)
-def test_ties_of_bfloat16(settings: Settings) -> None:
-    """Rows rounded to bfloat16 tie often. Both sides keep equally many tokens of each logit.
-
-    Which of the tied tokens top-p drops is left open by transformers' unstable sort; poise keeps the lower id.
-    """
-    for logits, said in rows(150, seed=3):
-        coarse = torch.tensor(logits).bfloat16().double().numpy()
-        a, b = ours(coarse, settings, said), theirs(coarse, settings, said, "float64")
-        np.testing.assert_allclose(np.sort(a), np.sort(b), rtol=1e-14)
-
-
-def test_the_order_is_that_of_transformers() -> None:
-    """The classes appear in `_get_logits_processor` in the order used above."""
-    source = inspect.getsource(generation.GenerationMixin._get_logits_processor)
-    everything: Settings = {
-        "repetition_penalty": 2, "temperature": 2, "top_k": 2, "top_p": 0.5, "min_p": 0.5, "typical_p": 0.5,
+def test_the_whole_chain_is_in_its_order() -> None:
+    """Everything on at once: transformers names the steps in the order that the dialect has."""
+    settings = {
+        "guidance_scale": 1.5, "logit_bias": {0: 1.0}, "repetition_penalty": 1.2, "no_repeat_ngram_size": 2,
+        "bad_words": ((1,),), "temperature": 0.7, "top_h": 0.9, "top_k": 4, "top_p": 0.95, "min_p": 0.01,
+        "typical_p": 0.9, "epsilon_cutoff": 0.001, "eta_cutoff": 0.001,
     }  # fmt: skip
-    names = [type(p).__name__ for p in processors(everything)]
-    places = [m.start() for n in names for m in re.finditer(rf"(?<!\w){n}(?=\()", source)]
-    assert len(places) == len(names)
-    assert places == sorted(places)
+    [stages] = theirs.stages(group(settings, [1, 2, 3, 4, 5, 6], [0, 2]))
+    assert [s for stage in stages for s in stage.steps] == list(SamplingParams.model_validate(settings).steps)
+    assert {*SamplingParams.model_validate(settings).steps} == MINE
+
+
+def test_the_known_differences_are_there() -> None:
+    """With every token barred transformers goes on: log-probabilities of nothing, or an error of torch."""
+    barred = group({"bad_words": ((0,), (1,))}, [1.0, 2.0], [0])
+    [[stage]] = theirs.stages(barred)
+    assert np.isneginf(stage.row).all()
+    with pytest.raises(ValueError, match="Categorical"):
+        list(theirs.stages(group({"bad_words": ((0,), (1,)), "top_h": 0.5}, [1.0, 2.0], [0])))

@@ -105,6 +105,8 @@ def _apply(logits: Row, settings: Settings, steps: tuple[str, ...], said: Said, 
         if params.top_h:
             top = np.sort(law.probabilities(logits))[-TOP_H:]
             moved["top_h"] = params.top_h + by / max(entropy(top / top.sum()), 1e-30)
+        if params.how.rules.top_p_passes and params.top_p is None:  # SGLang's PyTorch code cuts at a mass of 1 too
+            moved["top_p"] = 1 + min(by, 0.0)
         params = params.model_copy(update=moved)
     done = _done(logits, params, said)
     return done[-1].logits if done else logits
@@ -162,8 +164,9 @@ def _excused(before: Row, ours: Row, settings: Settings, stage: Stage, said: Sai
     low, high = (_apply(before, settings, stage.steps, said, by) > -np.inf for by in (-near, near))
     if np.all(left >= (low & high)) and np.all(left <= (low | high)):
         return "boundary"
+    more, less = (np.isin(before, before[only]) for only in (left & ~mine, mine & ~left))  # what ties moves together
     for theirs, own in itertools.product((1, 0, -1), repeat=2):
-        moved = before + near * (theirs * (left & ~mine) + own * (mine & ~left))
+        moved = before + near * (theirs * more + own * less)
         for by in (0.0, -near, near):
             if _alike(before, _apply(moved, settings, stage.steps, said, by) > -np.inf, left):
                 return "boundary"

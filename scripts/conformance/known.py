@@ -33,10 +33,11 @@ KNOWN = (
     Known("vllm", "top_k", "on GPUs the Triton kernel keeps exactly k, lower ids first; PyTorch and FlashInfer keep ties", "keeps ties", "PyTorch run, kernels read"),
     Known("vllm", "penalty_last_n", "has no windows", "an extension: leave it out to have what the engine does", "read"),
     Known("llama.cpp", "top_k, top_p, typical_p, xtc_probability, temperature 0", "of tokens that tie at the boundary, which ones stay is left to an unstable sort", "the lowest ids stay", "run: counted as ties"),
-    Known("llama.cpp", "typical_p", "where a token is barred, or about 87 logits below the top, the entropy is NaN (0 · ln 0) and what stays has nothing to do with it", "0 · ln 0 is 0", "run: such rows end there and are counted as undefined"),
+    Known("llama.cpp", "typical_p", "where a token is barred, or so unlikely that float32 has 0 for it (about 100 logits below the top), the entropy is NaN (0 · ln 0) and what stays has nothing to do with it", "0 · ln 0 is 0", "run: such rows end there and are counted as undefined"),
     Known("llama.cpp", "mirostat 1", "where the head is flat (k beyond 32 bits) or falls as 1/rank (0 / 0), one token stays on this platform; C++ leaves it open", "keeps what the formula's limit says, all tokens of a flat head", "run: such rows are counted as undefined"),
     Known("llama.cpp", "all", "samplers that run on a GPU (min_p there is said to cut p = m p_max), grammars, min_keep, adaptive_p", "none of them", "read"),
     Known("sglang", "top_k, top_p, min_p", "its PyTorch backend, run here, keeps exactly k, weighs the whole row always and ends the nucleus at mass > p; FlashInfer, the default on GPUs, keeps ties, and weighs the whole row only without min_p", "as FlashInfer", "PyTorch run, with these three rules switched; FlashInfer read"),
+    Known("sglang", "top_p off", "its PyTorch backend cuts tail tokens where the mass before them is 1 in float32", "cuts nothing", "run: counted as boundary hits"),
     Known("sglang", "min_p", "one request with min_p makes the whole batch weigh what top_k left", "looks at its own text alone", "read"),
     Known("sglang", "penalties", "outside its overlapped schedule they come in the order of a Python set", "additive ones first", "overlapped schedule run"),
     Known("sglang", "penalty_last_n", "has no windows", "an extension: leave it out to have what the engine does", "read"),
@@ -46,8 +47,10 @@ KNOWN = (
     Known("ollama", "all", "models that run in MLX: repetition, presence, frequency, then top_k, temperature, top_p, min_p; its `/v1` sets temperature and top_p to 1 where they are left out", "models in GGUF, through llama-server", "read"),
 )  # fmt: skip
 CANNOT = (
-    "**Ollama** is a server with models: only its own test vectors are run, and its chain is llama.cpp's.",
+    "**Ollama** is a server with models: only its own test vectors are run. Its chain for GGUF models is llama.cpp's.",
     "**GPU kernels** (FlashInfer in SGLang and vLLM, Triton in vLLM, llama.cpp's samplers on a GPU) need one; what is run is the same engine's code for a CPU.",
-    "**`top_a`, `tfs`, `smoothing_factor`, `dynatemp_range`, `dry_multiplier`, `top_n_sigma`, `mirostat`, `xtc_probability`, `frequency_penalty`, `presence_penalty`** in the dialect `transformers` are poise's extensions: no processor of transformers to hold them against. The last seven but one are run in llama.cpp's; `top_a`, `tfs` and smoothing, of text-generation-webui, have no engine here.",
-    "**Coins**: XTC is run with probability 1; which steps it strikes at is the engine's own luck.",
+    "**`top_a`, `tfs`, `smoothing_factor`** are of text-generation-webui, which is no package; poise holds them against numbers worked out by hand (`tests/test_law.py`).",
+    "**Extensions** in the dialect `transformers` (see the table) have no processor there; those that llama.cpp has are run against it.",
+    "**Coins**: XTC is run with probability 1. At which steps it strikes is the engine's own luck.",
+    "**Servers** put defaults of their own on top; what a running one does is what [`poise probe`](probe.md) is for.",
 )

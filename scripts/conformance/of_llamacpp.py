@@ -49,8 +49,9 @@ def _dry(params: SamplingParams, group: Group) -> Sampler:
         ctypes.c_void_p,
         [ctypes.c_float, ctypes.c_float, ctypes.c_int, ctypes.c_int, ctypes.c_void_p],
     )
-    inner = [(ctypes.c_int * len(b))(*b) for b in group.breakers]
-    vectors = (_Vector * max(len(inner), 1))(*(_Vector.of(a, ctypes.sizeof(a)) for a in inner))
+    breakers = (*group.breakers, (-1,))  # no token; without any breaker llama.cpp warns
+    inner = [(ctypes.c_int * len(b))(*b) for b in breakers]
+    vectors = (_Vector * len(inner))(*(_Vector.of(a, ctypes.sizeof(a)) for a in inner))
     outer = _Vector.of(vectors, ctypes.sizeof(_Vector) * len(inner))
     window = DIALECTS["llama.cpp"].rules.dry_window if params.dry_last_n is None else params.dry_last_n
     numbers = (params.number("dry_multiplier"), params.number("dry_base"), params.number("dry_allowed_length"))

@@ -154,6 +154,17 @@ def asked(engine: Engine, batch: Sequence[Group]) -> tuple[str, Iterator[Answer]
             return str(given["version"]), iter(answers)
 
 
+def scopes() -> list[list[Any]]:
+    """What mlx-lm's `generate_step` penalises at its first steps, and what it draws, in three cases."""
+    with TemporaryDirectory() as folder:
+        source, target = Path(folder) / "asked.npz", Path(folder) / "answered.npz"
+        np.savez(source, settings="[]")
+        _run(MLX, [str(INSIDE / MLX.script), str(source), str(target)])
+        with np.load(target) as given:
+            found: list[list[Any]] = json.loads(str(given["scope"]))
+            return found
+
+
 def _run(engine: Engine, words: list[str]) -> None:
     python = str(ROOT / engine.folder / "bin" / "python") if engine.own else sys.executable
     more: Mapping[str, str] = {} if engine.own else {"PYTHONPATH": str(ROOT / engine.folder)}

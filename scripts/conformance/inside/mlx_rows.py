@@ -94,7 +94,11 @@ def main(source, target):
             for j, (steps, after) in enumerate(rows):
                 names[-1].append(steps)
                 found[f"rows{g}_{j}"] = after.astype(np.float64)
-    scope = penalised([7, 8], 3, presence_penalty=1.0)
+    scope = [
+        penalised([7, 8], 3, presence_penalty=1.0),
+        penalised([1, 2, 3, 4, 5], 3, presence_penalty=1.0, presence_context_size=2),
+        penalised([1, 2, 3], 1, presence_penalty=1.0, presence_context_size=0),
+    ]
     about = {"names": json.dumps(names), "scope": json.dumps(scope), "version": f"mlx-lm {version('mlx-lm')}"}
     np.savez(target, **about, **found)
 
