@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -92,7 +93,7 @@ def _rows(t: Trace, shown: Sequence[int], words: dict[int, str], end: float, nam
         across = panels[start : start + ACROSS]
         for place, panel in enumerate(across):
             panel["encoding"]["y"]["axis"] = _names() if place == 0 else None
-        row: Spec = {"hconcat": across, "spacing": 10}
+        row: Spec = {"hconcat": across, "spacing": 14, "bounds": "flush"}
         if named and start == 0:
             row["title"] = {
                 "text": visible(t.params.dialect), "anchor": "start", "fontSize": 13, "color": NOTEBOOK.soft,
@@ -176,10 +177,11 @@ def _size(size: float, gone: bool) -> str:
 
 
 def _lines(text: str, length: int) -> list[str]:
-    """A text in lines of about so many characters, broken at blanks."""
-    lines = [""]
-    for word in text.split(" "):
-        if lines[-1] and len(lines[-1]) + len(word) >= length:
-            lines.append("")
-        lines[-1] += (" " if lines[-1] else "") + word
-    return lines
+    """A text in as few lines as it takes, of about one length, broken at blanks."""
+    few = _wrapped(text, length)
+    lengths = range(len(text) // max(1, len(few)), length)
+    return next((even for n in lengths if len(even := _wrapped(text, n)) == len(few)), few)
+
+
+def _wrapped(text: str, length: int) -> list[str]:
+    return textwrap.wrap(text, length, break_long_words=False, break_on_hyphens=False)
