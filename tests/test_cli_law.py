@@ -176,7 +176,9 @@ def test_settings_that_cannot_be_read_say_so(words: list[str], rule: str) -> Non
         read_settings(words, "llama.cpp")
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "{", '"x"', "\xff\xfe", '{"temperature": "hot"}', '{"no": 1}'])
+@pytest.mark.parametrize(
+    "text", ["[1, 2]", "{", '"x"', "\xff\xfe", '{"temperature": "hot"}', '{"no": 1}', '{"top_k": 1, "top_k": 2}']
+)
 def test_files_that_hold_no_settings_say_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "mine.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(PoiseError, match=r"settings holds one object|settings is JSON|takes a number|A parameter is"):

@@ -119,7 +119,7 @@ def _value(name: str, text: str) -> Any:
 def _read_file(name: str) -> dict[str, Any]:
     """What a file says, by parameter."""
     try:
-        found = json.loads(Path(name).read_text(encoding="utf-8"))
+        found = json.loads(Path(name).read_text(encoding="utf-8"), object_pairs_hook=_once)
     except OSError as error:
         raise UsageError(
             "Settings come from a file that can be read", f"{name}: {error.strerror}", "Name another"
@@ -130,6 +130,16 @@ def _read_file(name: str) -> dict[str, Any]:
         raise UsageError(
             "A file of settings holds one object", f"{name}: {reprlib.repr(found)}", 'For example {"temperature": 0.7}'
         )
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a file, in which no name stands twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r} stands twice")
+        found[name] = value
     return found
 
 
