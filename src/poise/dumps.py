@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Literal
 from poise.curves import Curve, curve
 from poise.errors import StudyError, UsageError
 from poise.metrics.metric import Metric
+from poise.param_lists import LISTS
 from poise.params import PARAMETERS, SamplingParams
 from poise.pieces import Dial, Piece, alike, beside
-from poise.records import Completion, Request
+from poise.records import Completion, Request, params_record
 from poise.reports.charts import Figure, curve_figure
 from poise.study import Study
 from poise.tabular import FORMULA_STARTS as FORMULA_STARTS
@@ -38,6 +40,10 @@ COLUMNS: Columns = {
         name: Column("integer" if p.kind == "int" else "number", f"{p.meaning} Null: off.")
         for name, p in PARAMETERS.items()
     },
+    "logit_bias": Column("text", "JSON: pairs of a token id and its bias, false where it bars. Null: none."),
+    "bad_words": Column("text", "JSON: lists of token ids that are never completed. Null: none."),
+    "dry_breakers": Column("text", "JSON: strings that end a repeated sequence for DRY. Null: those of llama.cpp."),
+    "order": Column("text", "JSON: the order of the steps, where it was chosen. Null: the dialect's."),
     "dialect": Column("text", "whose order and boundary rules hold"),
     "seed": Column("text", "the seed, a whole number of any size"),
     "draw": Column("integer", "number of the draw, from 0"),
@@ -52,7 +58,7 @@ COLUMNS: Columns = {
 }
 _OF_PROMPT = (
     "model", "use_case", "prompt_index", "prompt", "messages", "answers", "reference", "setting", *PARAMETERS,
-    "dialect", "seed", "draw", "max_tokens", "min_tokens", "stop",
+    *LISTS, "dialect", "seed", "draw", "max_tokens", "min_tokens", "stop",
 )  # fmt: skip
 _OF_TEXT = ("text", "thinking", "token_ids", "logprobs", "finish_reason")
 STAY = Column("text", "the parameters that stay; empty where nothing else is set")
@@ -158,9 +164,10 @@ def _records(study: Study, everything: bool) -> Iterator[Record]:
 
 
 def _law(params: SamplingParams, names: list[str]) -> Record:
-    on = params.active()
+    on = params_record(params)
     values = {name: on.get(name) for name in PARAMETERS}
-    return {"setting": params.label, "names": names, **values, "dialect": params.dialect}
+    lists = {name: json.dumps(on[name]) if name in on else None for name in LISTS}
+    return {"setting": params.label, "names": names, **values, **lists, "dialect": params.dialect}
 
 
 def _asked(request: Request) -> Record:

@@ -178,8 +178,8 @@ def _penalty(parameter: str, fixed: SamplingParams, later: list[str]) -> Motion:
         return Motion("bounds", f"the penalty reorders the tokens ahead of {cuts[0]}, which then keeps others")
     if not greedy and (heated := [n for n in later if n in HEATED]):
         return Motion("bounds", f"the penalty changes what {heated[0]} makes of every token")
-    if "temperature" in before(parameter, fixed):
-        return Motion("bounds", "the temperature comes before the penalty")
+    if heated := [n for n in before(parameter, fixed) if n == "temperature" or n in HEATED]:
+        return Motion("bounds", f"{heated[0]} comes before the penalty and changes what it weighs")
     if parameter == "dry_base":
         return Motion("bounds", "each token's score falls with a power of its own")
     if parameter == "repetition_penalty":

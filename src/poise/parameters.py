@@ -311,3 +311,4 @@ PARAMETERS: Mapping[str, Parameter] = {
     "no_repeat_ngram_size": _NO_REPEAT_NGRAM,
     "guidance_scale": _GUIDANCE_SCALE,
 }
+COMMON = tuple(PARAMETERS)[:8]  # those that most engines have, shown first

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +13,7 @@ import typer
 
 import poise
 from poise.cli.evidence import JsonFlag
-from poise.cli.flags import flag
+from poise.cli.flags import LIST_FLAGS, flag
 from poise.cli.schemas import Item, Listed, UseCaseRecord
 from poise.cli.terminal import quoted, show, show_json
 from poise.errors import UsageError
@@ -30,10 +32,22 @@ def list_names(
     if as_json:
         show_json(Listed(kind=kind, items=items))
         return
-    details = list(items[0].details) if items else []
-    rows = [[i.name, *i.details.values(), i.meaning] for i in items]
-    show(Table(kind, ("name", *details, "meaning"), rows).text())
+    show(_shown(kind, items))
     show(f"\nNext: {NEXT[kind]}")
+
+
+def _shown(kind: str, items: list[Item]) -> str:
+    """The catalogue as people read it: the last column is wrapped, so that every line fits."""
+    details = [name for name in (items[0].details if items else []) if name not in UNSHOWN]
+    cells = [[i.name, *(i.details[name] for name in details)] for i in items]
+    taken = sum(max(len(row[c]) for row in [["name", *details], *cells]) + 2 for c in range(len(details) + 1))
+    width = max(40, min(120, shutil.get_terminal_size((WIDEST, 24)).columns) - taken - 4)
+    rows: list[list[str]] = []
+    for cell, item in zip(cells, items, strict=True):
+        first, *more = textwrap.wrap(item.meaning, width) or [""]
+        rows += [[*cell, first], *([*[""] * len(cell), line] for line in more)]
+    last = "order of the steps" if kind == "dialects" else "meaning"
+    return Table(kind, ("name", *details, last), rows).text()
 
 
 def new_use_case(
@@ -99,10 +113,23 @@ def _show_record(name: str) -> None:
 
 
 def _params() -> list[Item]:
+    numbers = {name: (p.range_text, p.meaning) for name, p in PARAMETERS.items()}
+    lists = {name: (written, meaning) for name, (written, meaning) in LIST_FLAGS.items()}
     return [
-        Item(name=name, meaning=p.meaning, details={"range": p.range_text, "flag": flag(name)})
-        for name, p in PARAMETERS.items()
+        Item(name=name, meaning=meaning, details={"range": reach, "flag": flag(name), "dialects": _having(name)})
+        for name, (reach, meaning) in {**numbers, **lists}.items()
     ]
+
+
+def _having(name: str) -> str:
+    """The dialects of engines that have a parameter; those that poise adds it to are in brackets."""
+    steps = (PARAMETERS[name].leaders if name in PARAMETERS else ()) or (STEP_OF.get(name, name),)
+    found = []
+    for d in DIALECTS.values():
+        if d.orderable if name == "order" else any(map(d.has, steps)):
+            added = all(step in d.extensions for step in steps if d.has(step))
+            found.append(f"({d.name})" if added and name != "order" else d.name)
+    return ", ".join(found)
 
 
 def _metrics() -> list[Item]:
@@ -125,7 +152,13 @@ def _models() -> list[Item]:
 
 
 def _dialects() -> list[Item]:
-    return [Item(name=name, meaning=" → ".join(d.order), details={"source": d.source}) for name, d in DIALECTS.items()]
+    return [
+        Item(
+            name=name, meaning=" → ".join(d.order),
+            details={"source": d.source, "version": d.version, "added by poise": ", ".join(sorted(d.extensions))},
+        )
+        for name, d in DIALECTS.items()
+    ]  # fmt: skip
 
 
 def _use_cases() -> list[Item]:
@@ -133,6 +166,9 @@ def _use_cases() -> list[Item]:
     return [Item(name=c.name, meaning=c.description, details={"prompts": str(len(c.prompts))}) for c in cases]
 
 
+UNSHOWN = ("flag", "dialects", "source", "version", "added by poise")  # in JSON and in the docs alone
+WIDEST = 100  # columns where no terminal says
+STEP_OF = {"dry_breakers": "dry_multiplier"}
 CATALOGUES: Mapping[str, Callable[[], list[Item]]] = {
     "params": _params,
     "metrics": _metrics,

@@ -15,11 +15,11 @@ from poise.cli import grammar
 from poise.cli.terminal import quoted
 from poise.errors import ParameterError, UsageError
 from poise.param_lists import LISTS, read_list
-from poise.params import PARAMETERS
+from poise.parameters import COMMON
+from poise.params import DIALECTS, PARAMETERS
 
 LAW = "Decoding parameters: a fixes, a,b,c sweeps, a..b:step is a grid, off leaves it out"
-COMMON = 8  # parameters of the first panel; those that most engines have
-MORE = "More decoding parameters, written alike"
+MORE = "More decoding parameters"
 LAW_OF_DIAL = "Decoding parameters: a..b moves one (--top-k also 1..off), a fixes, off leaves it out"
 DRAW = "Drawing"
 MODEL = "Model"
@@ -69,12 +69,13 @@ _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
     ("dry_run", bool, False, ("--dry-run",), OUTPUT, "Show the plan and its cost; draw nothing."),
     ("as_json", bool, False, ("--json",), OUTPUT, "Print JSON and nothing else to stdout; see docs/json.md."),
 )  # fmt: skip
+_ORDERABLE = ", ".join(d.name for d in DIALECTS.values() if d.orderable)
 # Parameters that are no numbers: how their values are shown, and what they are.
-_LISTS: Mapping[str, tuple[str, str]] = {
+LIST_FLAGS: Mapping[str, tuple[str, str]] = {
     "logit_bias": ("ID=BIAS,…", "Added to the logits of these tokens; off bars one. Also JSON."),
     "bad_words": ("ID:ID,…", "Sequences of token ids that are never completed. Also JSON."),
     "dry_breakers": ("TEXT;…", "Strings that end a repeated sequence for DRY, \\n a line's end. Also JSON."),
-    "order": ("STEP,…", "The order of the steps, where the dialect lets users choose: llama.cpp."),
+    "order": ("STEP,…", f"The order of the steps, where the dialect lets users choose: {_ORDERABLE}."),
 }
 # What a dial says of these instead: its defaults are its own.
 _OF_DIAL: Mapping[str, str] = {
@@ -282,11 +283,11 @@ def law_flags(law: str) -> tuple[list[tuple[str, Any, Any]], list[tuple[str, Any
     """The flags of the parameters: common ones, and the others."""
     said = {name: ("VALUES", f"{p.range_text}  {p.meaning}") for name, p in PARAMETERS.items()}
     made: list[tuple[str, Any, Any]] = []
-    for place, (name, (shown, meaning)) in enumerate({**said, **_LISTS}.items()):
-        panel = law if place < COMMON else MORE
+    for name, (shown, meaning) in {**said, **LIST_FLAGS}.items():
+        panel = law if name in COMMON else MORE
         option = typer.Option(flag(name), metavar=shown, rich_help_panel=panel, help=meaning)
         made.append((name, Annotated[str | None, option], None))
-    return made[:COMMON], made[COMMON:]
+    return made[: len(COMMON)], made[len(COMMON) :]
 
 
 def whole_number(name: str) -> Callable[[str | int], int]:

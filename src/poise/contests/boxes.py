@@ -229,13 +229,13 @@ def _typical_p(box: Box, setting: Setting) -> Box:
 def _top_n_sigma(box: Box, setting: Setting) -> Box:
     """The deviation moves by no more than the rows do, in the mean square; where others may join, anything goes."""
     least, most = setting.reach("top_n_sigma")
-    middle = (box.low[box.maybe] + box.high[box.maybe]) / 2
-    wide = float(np.sqrt(np.mean(((box.high - box.low)[box.maybe] / 2) ** 2)))
+    low, high = box.low[box.maybe], box.high[box.maybe]
+    middle, wide = (low + high) / 2, float(np.sqrt(np.mean(((high - low) / 2) ** 2)))
     tops = _tops(box)
     if bool(np.all(box.sure == box.maybe)):
         sigma = max(float(np.std(middle)) - wide, 0.0), float(np.std(middle)) + wide
     else:
-        sigma = 0.0, (tops[1] - float(box.low[box.maybe].min())) / 2
+        sigma = 0.0, (tops[1] - float(low.min())) / 2
     bars = tops[1] - least * sigma[0] + SAFE, tops[0] - most * sigma[1] * (1 + SAFE) - SAFE
     return _above(box, *bars)
 

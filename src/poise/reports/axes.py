@@ -21,6 +21,7 @@ class Axis:
         values: of `parameter`, ascending; None (off, with no neutral number) comes last.
         held: what every trial on the curve has in common, as (name, value) pairs.
         lines: the combinations of `others` that were swept, one line each.
+        rest: what else the swept settings say, that is no number.
     """
 
     parameter: str = ""
@@ -28,6 +29,7 @@ class Axis:
     values: Values = ()
     held: tuple[tuple[str, Number | None], ...] = ()
     lines: frozenset[Values] = frozenset()
+    rest: frozenset[str] = frozenset()
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ class Axis:
         if not self.parameter:
             return True
         alike = all(value_of(trial.params, n) == v for n, v in self.held)
-        return alike and self.line(trial) in self.lines
+        return alike and self.line(trial) in self.lines and _rest(trial) in self.rest
 
     def line(self, trial: Trial) -> Values:
         """A trial's values of the other varied parameters."""
@@ -117,7 +119,7 @@ def find_axis(trials: Sequence[Trial]) -> Axis:
     parameter = max(varied, key=lambda n: len(spread[n]))
     held = tuple((n, spread[n][0]) for n in PARAMETERS if n not in varied)
     axis = Axis(parameter, tuple(n for n in varied if n != parameter), held=held)
-    axis = replace(axis, lines=frozenset(axis.line(t) for t in swept))
+    axis = replace(axis, lines=frozenset(axis.line(t) for t in swept), rest=frozenset(map(_rest, swept)))
     return replace(axis, values=_ordered(axis.position(t) for t in trials if axis.holds(t)))
 
 
@@ -157,6 +159,10 @@ def in_order(trials: Sequence[Trial], axis: Axis) -> list[Trial]:
         return not axis.holds(trial), [(v is None, v or 0) for v in places], trial.label
 
     return sorted(trials, key=rank)
+
+
+def _rest(trial: Trial) -> str:
+    return repr(trial.params.lists())
 
 
 def _home(name: str, trials: Sequence[Trial]) -> Number | None:

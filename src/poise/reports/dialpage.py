@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,9 +20,10 @@ from poise.curves import Curve, curve, distinct_texts
 from poise.escapes import changed, visible
 from poise.forks import Fork
 from poise.motions import motion
+from poise.param_lists import LISTS, listed
 from poise.params import DIALECTS, PARAMETERS, Number
 from poise.pieces import Dial, Dials, Piece
-from poise.records import Prompt
+from poise.records import Prompt, params_record
 from poise.reports import bundle, readout
 from poise.reports.dialdata import SIDE_BY_SIDE, Record, prompt_record
 from poise.reports.page import environment
@@ -178,6 +180,7 @@ def _stays(first: Dial) -> str:
     said = [f"{name}={_plain(on[name])}" for name in PARAMETERS if name in on]
     if first.parameter != "temperature" and "temperature" not in on:
         said.insert(0, "temperature=1")
+    said += [f"{name}={listed(value)}" for name, value in params.lists().items()]
     said += [f"dialect={params.dialect}"] * (params.dialect != next(iter(DIALECTS)))
     return ", ".join(said) or "no other parameter is set"
 
@@ -192,6 +195,7 @@ def _command(study: Study, groups: list[list[Dial]], budget: Budget, high: str) 
     others = [(n, _plain(v)) for n, v in request.params.active().items() if n != first.parameter]
     for name, value in [(first.parameter, ends), *others]:
         words += _flag(name, value)
+    words += [w for n, v in params_record(request.params).items() if n in LISTS for w in _flag(n, json.dumps(v))]
     words += _flag("draws", len(groups[0])) + _flag("max_tokens", request.max_tokens) + _flag("seed", request.seed)
     words += _flag("min_tokens", request.min_tokens) if request.min_tokens else []
     words += [w for s in request.stop for w in _flag("stop", s)]

@@ -14,7 +14,8 @@ from poise.errors import StudyError, UsageError
 from poise.escapes import visible
 from poise.goals import Goal
 from poise.metrics import METRICS
-from poise.params import DIALECTS, PARAMETERS, Parameter
+from poise.parameters import COMMON
+from poise.params import PARAMETERS, Parameter
 from poise.records import Trial
 from poise.reports import bundle, summary
 from poise.reports.axes import value_of
@@ -117,7 +118,7 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
             named=[t for t in trials if t.names],
             fingerprint=study.fingerprint,
             circumstances=study.provenances(),
-            dialects=[DIALECTS[d] for d in dict.fromkeys(t.params.dialect for t in trials)],
+            laws=_laws(trials),
             noise=NOISE,
             no_goal=NO_GOAL,
             method=METHOD,
@@ -158,8 +159,17 @@ def _finalize(value: object) -> object:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _laws(trials: Sequence[Trial]) -> list[tuple[str, list[str]]]:
+    """Each dialect, and order that was chosen, with the steps that any of its settings takes."""
+    used: dict[tuple[str, ...], tuple[str, set[str]]] = {}
+    for params in (t.params for t in trials):
+        chosen = params.order or params.how.order
+        used.setdefault((params.dialect, *chosen), (params.dialect, set()))[1].update(params.steps)
+    return [(name, [n for n in order if n in steps]) for (_, *order), (name, steps) in used.items()]
+
+
 def _uses(trials: Sequence[Trial]) -> list[ParameterUse]:
-    """Every parameter, those in use first, with what was done with it."""
+    """Every parameter in use with what was done with it, then the common ones that are not."""
     swept = [t for t in trials if not t.names] or trials
     made = []
     for name, parameter in PARAMETERS.items():
@@ -172,5 +182,6 @@ def _uses(trials: Sequence[Trial]) -> list[ParameterUse]:
             use = f"Held at {said}." if name in swept[0].params.active() else ""
         if beside:
             use += f" {'It is' if use else 'Here it is'} {', '.join(beside)}."
-        made.append(ParameterUse(name, parameter, use.strip()))
+        if use or name in COMMON:
+            made.append(ParameterUse(name, parameter, use.strip()))
     return sorted(made, key=lambda u: (not u.use, not u.use.startswith("Varied")))

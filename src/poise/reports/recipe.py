@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import shlex
 from collections.abc import Sequence
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 import yaml
 
 from poise.escapes import changed
-from poise.params import PARAMETERS, Number
-from poise.records import Fingerprint, Prompt, Trial
+from poise.param_lists import LISTS
+from poise.params import DEFAULT_DIALECT, PARAMETERS, Number, SamplingParams
+from poise.records import Fingerprint, Prompt, Trial, params_record
 from poise.reports.axes import value_of
 from poise.reports.survey import Limits, Survey
 from poise.usecases import built_in_names, load_use_case
@@ -58,7 +60,7 @@ def make_recipe(fingerprint: Fingerprint, survey: Survey) -> Recipe:
     end += ["--study", "again.db"]
     commands = [
         shlex.join([*start, *flags, *_draw_flags(survey, seed, limits), *end])
-        for limits, seed, flags in itertools.product(survey.limits, survey.seeds, _grids(swept))
+        for limits, seed, flags in itertools.product(survey.limits, survey.seeds, _settings(swept, fingerprint.served))
     ]
     text = use_case_file(survey) if needs_file else ""
     too_long = len(text) > MAX_FILE
@@ -84,6 +86,21 @@ def _draw_flags(survey: Survey, seed: int, limits: Limits) -> list[str]:
     flags = ["--draws", str(survey.most), "--seed", str(seed), "--max-tokens", str(limits.max_tokens)]
     flags += ["--min-tokens", str(limits.min_tokens)] if limits.min_tokens else []
     return flags + [part for s in limits.stop for part in ("--stop", s)]
+
+
+def _settings(trials: Sequence[Trial], served: bool) -> list[list[str]]:
+    """Flags of every sweep; those that differ in more than numbers are apart. A server's dialect is its own."""
+    alike: dict[str, list[Trial]] = {}
+    for trial in trials:
+        alike.setdefault(repr((trial.params.lists(), trial.params.dialect)), []).append(trial)
+    return [[*numbers, *_rest(group[0].params, served)] for group in alike.values() for numbers in _grids(group)]
+
+
+def _rest(params: SamplingParams, served: bool) -> list[str]:
+    """The flags of what is no number."""
+    said = {name: json.dumps(value) for name, value in params_record(params).items() if name in LISTS}
+    said |= {"dialect": params.dialect} if params.dialect != DEFAULT_DIALECT and not served else {}
+    return [word for name, text in said.items() for word in (f"--{name.replace('_', '-')}", text)]
 
 
 def _grids(trials: Sequence[Trial]) -> list[list[str]]:
