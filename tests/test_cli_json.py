@@ -22,6 +22,7 @@ PROMISED = {
             "smallest_detectable", "power",
         }
     },
+    "export": {"target": None, "artefact": None, "losses": {"parameter", "kind", "why", "total_variation"}},
     "decide": {
         "verdicts": {
             "use_case", "metric", "baseline", "recommended", "best_set", "detected", "promised", "delivered",
@@ -43,6 +44,7 @@ JSON_COMMANDS = {
     "dump": ["dump", "-o", "texts.csv"],
     "law": ["law", "fake", "hello", "--temperature", "0.5", "--top-p", "0.8", "--beside", "llama.cpp"],
     "lint": ["lint", "temperature=0.7", "top_k=1", "--model", "fake", "--to", "vllm", "--steps", "4"],
+    "export": ["export", "temperature=0.7", "top_p=0.9", "--to", "ollama"],
     "list": ["list", "params"],
     "usecase list": ["usecase", "list"],
     "usecase show": ["usecase", "show", "creative-story"],
@@ -84,7 +86,7 @@ def test_the_page_of_fields_defines_every_record_it_links_to() -> None:
 
 
 def test_every_document_is_tested() -> None:
-    assert set(DOCUMENTS) == {*JSON_COMMANDS, "demo", "judge", "probe"}  # these three where they are tested
+    assert set(DOCUMENTS) == {*JSON_COMMANDS, "demo", "judge", "probe", "import"}  # these four where they are tested
 
 
 def test_a_missing_number_is_null(run: Run) -> None:

@@ -29,7 +29,7 @@ HEAVY = {
     "torch": ("engines/", "steps.py"),
     "transformers": ("engines/hf",),
     "llama_cpp": ("engines/llamacpp_library.py",),
-    "gguf": ("engines/conversion.py", "engines/gguf_tokenizer.py"),
+    "gguf": ("engines/conversion.py", "engines/gguf_tokenizer.py", "exports/ggufs.py"),
     "typer": ("cli/",),
     "rich": ("cli/",),
     "yaml": ("usecases/", "reports/recipe.py"),

@@ -1,4 +1,4 @@
-"""In which order the steps act there, and which of them then act otherwise."""
+"""The order of the steps there, and which then act otherwise."""
 
 from __future__ import annotations
 

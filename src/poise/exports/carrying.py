@@ -1,4 +1,4 @@
-"""From one engine's law to another's: the same law, or what is lost."""
+"""One engine's law under another: the same, or what is lost."""
 
 from __future__ import annotations
 
@@ -66,8 +66,7 @@ def carry(params: SamplingParams, target: Target, sheet: Sheet) -> Carried:
     order = arrange(law, params, way.there, bool(sheet.sequence))
     fit_windows(law, way.there, sheet)
     compare(law, way.there)
-    _round(law, way)
-    _settle_greedy(law, way)  # where its temperature was rounded to 0
+    _round(law, way)  # a min-p that moved has other digits
     _doubt(law, way, said)
     written = {**law.numbers, **law.lists, **({} if order is None else {"order": order})}
     found = SamplingParams.model_validate({**_tidied(written, way.there), "dialect": way.there.name}).normalised()
@@ -210,11 +209,6 @@ def _penalises(name: str) -> bool:
     return name in LISTS or PARAMETERS[name].stage == "penalty"
 
 
-_STEPS: tuple[Callable[[Working, _Way], None], ...] = (
-    _bar_words, _drop_lacking, _drop_beside, _limit, _fit_temperature, _fit_zero, _settle_greedy,
-)  # fmt: skip
-
-
 def _round(law: Working, way: _Way) -> None:
     """Numbers as the engine reads them, where that is not with all their digits."""
     decimals = way.sheet.decimals
@@ -227,6 +221,11 @@ def _round(law: Working, way: _Way) -> None:
             law.reasons.append(
                 Reason(name, "approximate", f"{way.there.name} reads {decimals} decimals of it: {kept!r}")
             )
+
+
+_STEPS: tuple[Callable[[Working, _Way], None], ...] = (
+    _bar_words, _drop_lacking, _drop_beside, _limit, _fit_temperature, _round, _fit_zero, _settle_greedy,
+)  # fmt: skip
 
 
 def _doubt(law: Working, way: _Way, said: dict[str, Any]) -> None:

@@ -126,11 +126,9 @@ def export(
 ) -> Export:
     """Carry settings to another engine: the same law where that is possible, each loss named where it is not.
 
-    Every step that is off is written as off, since engines' own defaults are not neutral.
-
     Args:
         given: settings in their own dialect, or a study, which is exported at the setting that its verdict recommends.
-        to: the target: transformers, vllm, vllm-server, sglang, llama.cpp, llama-server, ollama, mlx, openai, gguf.
+        to: the target, a key of `catalogue.TARGETS`.
         form: how it is written, where a target has several ways: json, python, flags.
         setting: another setting of the study.
         use_case: one of the study's.
@@ -141,7 +139,7 @@ def export(
         The artefact, and what became of each parameter.
 
     Raises:
-        UsageError: an unknown target or form, a study without a verdict, an engine without logits or prompts.
+        UsageError: an unknown target or form, a study without a verdict, an engine without logits.
         StudyError: no such setting or use case, a study of another model.
 
     >>> found = export(SamplingParams(temperature=0.5, min_p=0.25), to="ollama")
@@ -150,27 +148,54 @@ def export(
     """
     target = find_target(to)
     chosen = find_form(target, form)
-    sheet = target.sheets[chosen]
-    study = given if isinstance(given, Study) else None
     _check(given, setting, use_case)
+    study = given if isinstance(given, Study) else None
     choice = choose(study, setting, use_case) if study is not None else Choice(SamplingParams.model_validate(given))
-    found = carry(choice.params, target, sheet)
-    total: Share | None = None
-    if engine is None and prompts is not None:
-        raise UsageError("Prompts are drawn by a model", "prompts without one", "Give an engine, or leave them out")
-    if engine is not None:
-        texts = _texts(engine, study, choice, prompts)
-        found, total = _measured(engine, texts, choice.params, found, (target, sheet))
-    origin = Origin(
+    found, total = _carried(choice, (target, target.sheets[chosen]), engine, study, prompts)
+    return _written(choice, (target, chosen), found, total, engine, study)
+
+
+def _written(
+    choice: Choice,
+    way: tuple[Target, Form],
+    found: Carried,
+    total: Share | None,
+    engine: Engine | None,
+    study: Study | None,
+) -> Export:
+    target, form = way
+    sheet = target.sheets[form]
+    origin = _origin(choice, study, found, engine)
+    return Export(
+        target=target.name, form=form, file=sheet.file, source=choice.params, params=found.params,
+        outcomes=found.outcomes, text=artefact(found.params, target, form, origin), origin=origin,
+        total_variation=total, notes=tuple(_notes(target, sheet, found, engine, study)),
+    )  # fmt: skip
+
+
+def _carried(
+    choice: Choice,
+    way: tuple[Target, Sheet],
+    engine: Engine | None,
+    study: Study | None,
+    prompts: Given | Sequence[Given] | None,
+) -> tuple[Carried, Share | None]:
+    """The settings there, measured where there is an engine, and how far all losses move the law."""
+    found = carry(choice.params, *way)
+    if engine is None:
+        if prompts is not None:
+            raise UsageError("Prompts are drawn by a model", "prompts without one", "Give an engine, or leave them out")
+        return found, None
+    texts = _texts(engine, study, choice, prompts)
+    return _measured(engine, texts, choice.params, found, way)
+
+
+def _origin(choice: Choice, study: Study | None, found: Carried, engine: Engine | None) -> Origin:
+    return Origin(
         by=f"poise {metadata.version('poise')}", date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         settings=choice.params.label, study="" if study is None else study.path.name,
         model="" if study is None else study.fingerprint.model, use_case=choice.use_case, evidence=choice.evidence,
         losses=said_of(found.outcomes, "" if engine is None else engine.name),
-    )  # fmt: skip
-    return Export(
-        target=target.name, form=chosen, file=sheet.file, source=choice.params, params=found.params,
-        outcomes=found.outcomes, text=artefact(found.params, target, chosen, origin), origin=origin,
-        total_variation=total, notes=tuple(_notes(target, sheet, found, engine, study)),
     )  # fmt: skip
 
 

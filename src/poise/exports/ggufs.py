@@ -1,4 +1,4 @@
-"""The sampling keys of a GGUF file: read, and written into a copy."""
+"""Sampling keys of a GGUF file: read, written into a copy."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from poise.breakers import breakers_of
 from poise.distances import total_variation
 from poise.errors import UsageError
 from poise.exports.outcome import Share
+from poise.exports.working import only
 from poise.law import NOTHING_SAID, History, Row, State
 from poise.params import SamplingParams
 from poise.records import Completion
@@ -68,10 +69,11 @@ def drawn_texts(engine: LogitsEngine, given: asks.Given | Sequence[asks.Given], 
     Args:
         engine: draws them.
         given: prompts and use cases.
-        params: the law that draws them.
+        params: the law that draws them, without what the engine cannot draw by: guidance.
     """
+    able = only(params, engine.supports)
     asked = [ask.prompt for ask in asks.ask_all(engine, asks.listed(given), asks.Options(max_tokens=TOKENS))]
-    drawn = sweeps.generate(engine, asked[:PROMPTS], params, max_tokens=TOKENS, draws=1)
+    drawn = sweeps.generate(engine, asked[:PROMPTS], able, max_tokens=TOKENS, draws=1)
     return texts_of(drawn)
 
 

@@ -16,6 +16,7 @@ from poise.exports.target import Form, Sheet
 from poise.exports.working import BARRED
 
 Fields = dict[str, Any]
+_SHOWN = 200  # characters of what is wrong
 _INSTRUCTION = re.compile(r"\s*([A-Za-z]+)(?:\s+(.*))?", re.DOTALL)
 _INSTRUCTIONS = {"from", "parameter", "template", "system", "adapter", "license", "message", "requires", "renderer",
                  "parser", "draft"}  # fmt: skip
@@ -42,7 +43,8 @@ def fields_in(text: str, form: Form, sheet: Sheet, what: str) -> Fields:
     except RecursionError:
         raise UsageError(f"{what} is plain data", "one nested without end", "Name another") from None
     except ValueError as error:
-        raise UsageError(f"{what} is {_CALLED[form]}", reprlib.repr(str(error)), "Mend it, or name another") from None
+        got = str(error) or "nothing"
+        raise UsageError(f"{what} is {_CALLED[form]}", got[:_SHOWN], "Mend it, or name another --format") from None
 
 
 _CALLED: Mapping[Form, str] = {

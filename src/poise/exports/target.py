@@ -1,4 +1,4 @@
-"""A target: which engine settings go to, and how they are written there."""
+"""Where settings go, and how they are written there."""
 
 from __future__ import annotations
 

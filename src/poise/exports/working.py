@@ -1,4 +1,4 @@
-"""A law taken apart, and what may be left out of it without changing it."""
+"""A law taken apart, without what changes nothing."""
 
 from __future__ import annotations
 
