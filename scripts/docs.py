@@ -6,11 +6,12 @@ import ast
 import inspect
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
+from scripts import docs_law
 from scripts.floors import FLOORS
 
 import poise
@@ -18,8 +19,6 @@ from poise.cli import COMMANDS, assemble, function_of
 from poise.cli.schemas import DOCUMENTS, Record
 from poise.dumps import COLUMNS, CURVE_COLUMNS, PIECE_COLUMNS
 from poise.engines.vendors import recommendations
-from poise.motions import motion
-from poise.params import DIALECTS, PARAMETERS, Parameter, SamplingParams
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "poise"
@@ -44,29 +43,7 @@ def pages() -> Mapping[Path, str]:
 
 def parameters() -> str:
     """docs/parameters.md from `PARAMETERS` and `DIALECTS`."""
-    lines = [GENERATED.format("src/poise/params.py"), "# Parameters", ""]
-    lines += [
-        "A parameter that is left out is off. `off` on the command line and `None` in Python say so explicitly.",
-        "Zero temperature is greedy: the likeliest token, the lowest id among ties.",
-        "",
-    ]
-    for name, p in PARAMETERS.items():
-        lines += [f"## {name}", "", p.meaning, "", *_table(("", ""), _parameter_rows(name, p)), ""]
-    lines += ["# Dialects", "", "The order of the steps is part of the law.", ""]
-    rows = [(f"`{d.name}`", " → ".join(d.order), d.source) for d in DIALECTS.values()]
-    return "\n".join([*lines, *_table(("dialect", "order", "source"), rows)]) + "\n"
-
-
-def _parameter_rows(name: str, p: Parameter) -> Iterator[tuple[str, str]]:
-    yield "flag", f"`--{name.replace('_', '-')}`"
-    yield "range", p.range_text
-    yield "changes nothing at", "—" if p.neutral is None else f"{p.neutral:g}"
-    yield "stage", p.stage
-    yield "helps", p.helps
-    yield "harms", p.harms
-    yield "source", p.source
-    if added := [d.name for d in DIALECTS.values() if name in d.extensions]:
-        yield "extension", f"not in the engine of {', '.join(added)}: added by poise"
+    return "\n".join([GENERATED.format("src/poise/parameters.py and dialects.py"), *docs_law.parameters(_table)]) + "\n"
 
 
 def metrics() -> str:
@@ -211,34 +188,7 @@ def vendors() -> str:
 
 def exactness() -> str:
     """docs/dial-table.md: which parameter can be dialled beside which, from `motions`."""
-    lines = [GENERATED.format("src/poise/motions.py"), "# What can be dialled", ""]
-    lines += [
-        "A row for each parameter that moves, and each that is on beside it. Exact dials need nothing else; the others",
-        "need `--resolution`: the range is halved down to it, and only proved stretches count as known.",
-        "At temperature 0 no truncation cuts, so every penalty is exact there.",
-    ]
-    for dialect in DIALECTS:
-        lines += ["", f"## In the order of {dialect}", ""]
-        rows = [
-            (
-                f"`{moving}`",
-                f"`{beside}`" if beside else "nothing",
-                "exact" if m.exact else "**in part**",
-                m.kind,
-                m.why,
-            )
-            for moving in PARAMETERS
-            for beside in ("", *(n for n in PARAMETERS if n != moving))
-            for m in [motion(moving, SamplingParams.model_validate({**_beside(beside), "dialect": dialect}))]
-        ]
-        lines += _table(("moves", "beside", "dial", "mechanism", "why"), rows)
-    return "\n".join(lines) + "\n"
-
-
-def _beside(name: str) -> dict[str, float]:
-    """One other parameter, on."""
-    middle = {"temperature": 0.7, "top_k": 40, "min_p": 0.05, "repetition_penalty": 1.2}
-    return {name: middle.get(name, 0.5)} if name else {}
+    return "\n".join([GENERATED.format("src/poise/motions.py"), *docs_law.dial_table(_table)]) + "\n"
 
 
 def readme() -> str:
