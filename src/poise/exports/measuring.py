@@ -113,23 +113,23 @@ def _along(engine: LogitsEngine, text: Text, laws: Sequence[SamplingParams]) -> 
     for i, token in enumerate(tokens):
         row = _row(engine, logits, i)
         unconditional = None if free is None else _row(engine, free, i)
-        found = {}
+        found: dict[SamplingParams, Row] = {}
         for params in laws:
             history = History(prompt, tokens[:i], breakers[params])
             mine = unconditional if params.guidance_scale not in (None, 1.0) else None
+            odds = float(params.xtc_probability or 0)
             rows = {
                 struck: law.reshape(row, params, history, State(struck, cuts[params]), unconditional=mine)
-                for struck in (True, False)
+                for struck in ([True, False] if odds else [False])
             }
-            odds = float(params.xtc_probability or 0)
-            found[params] = odds * law.probabilities(rows[True]) + (1 - odds) * law.probabilities(rows[False])
+            found[params] = np.sum([(odds if s else 1 - odds) * law.probabilities(r) for s, r in rows.items()], axis=0)
             cuts[params] = _next_cut(params, cuts[params], rows[False], token)
         yield found
 
 
 def _scored(engine: LogitsEngine, prompt: Sequence[int], tokens: Sequence[int]) -> Any:
     """Logits before each token, (S, V)."""
-    logits = engine.session(len(prompt) + len(tokens) + 1, 1).score(prompt, tokens)
+    logits = engine.session(len(prompt) + len(tokens) + 1, 2).score(prompt, tokens)
     bad = np.flatnonzero(~np.isfinite(engine.law.normaliser(logits)))
     if bad.size:
         raise no_numbers(len(prompt), int(bad[0]))

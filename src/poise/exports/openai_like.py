@@ -99,7 +99,7 @@ SGLANG = Target(
                 "chat_template_kwargs", "separate_reasoning", "stream_reasoning", "return_hidden_states", "lora_path",
                 "session_params", "rid", "priority", "extra_key", "cache_salt",
             },
-            neutral={"custom_params": None, "custom_logit_processor": None},
+            neutral={"custom_params": None, "custom_logit_processor": None, "watermark": None},
         )
     },
     notes=(
