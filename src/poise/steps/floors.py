@@ -1,4 +1,4 @@
-"""Logits below which no step keeps anything: most tokens are never looked at."""
+"""Logits below which nothing is kept: most tokens are never looked at."""
 
 from __future__ import annotations
 

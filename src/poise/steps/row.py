@@ -1,4 +1,4 @@
-"""One row of logits, and the sums over it, each with a bound on its error."""
+"""One row of logits, and sums over it with their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The law on torch tensors: a row and a setting at a time, exactly."""
+"""The law on torch tensors, each row and setting by itself."""
 
 from __future__ import annotations
 
