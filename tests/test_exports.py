@@ -255,3 +255,19 @@ def test_no_setting_breaks_out_of_a_comment() -> None:
         outside = [line for line in text.splitlines() if not line.startswith("#")]
         assert not any(line.startswith("rm") for line in outside), name
     assert poise.read(poise.export(hostile, "llama.cpp").text) == hostile
+
+
+def test_a_cut_before_a_penalty_stays_at_temperature_0() -> None:
+    """Token 0 is the likeliest, and alone after the nucleus; with token 1 rewarded first, that one would be taken."""
+    params = SamplingParams(
+        temperature=0, top_p=0.5, presence_penalty=-2, dialect="llama.cpp",
+        order=("top_p", "presence_penalty", "temperature"),
+    )  # fmt: skip
+    row, history = np.array([3.0, 2.0, 0.0]), History((1,))
+    wanted = cases.probabilities(row, params, history, State())
+    assert wanted is not None
+    assert wanted.tolist() == [1, 0, 0]
+    told = carried(params, "llama-server")
+    assert {o.kind for o in told.outcomes} == {"exact"}
+    np.testing.assert_array_equal(cases.probabilities(row, told.params, history, State()), wanted)
+    assert outcome(carried(params, "vllm"), "top_p")[0] == "approximate"

@@ -8,11 +8,10 @@ from poise.dialects import Dialect
 from poise.exports.commuting import commute, swapped
 from poise.exports.llama_like import FIRST, LAST, SAMPLERS
 from poise.exports.outcome import Reason
-from poise.exports.working import Working
+from poise.exports.working import HEATS, Working
 from poise.params import SamplingParams
 
 _SMALLEST = 1e-300  # of a power of min-p that still has all its digits
-_HEATS = ("temperature", "dynatemp_range")
 _OWNER = {step: name for name, steps in SAMPLERS.items() for step in steps}
 
 
@@ -95,7 +94,7 @@ def _blamed(law: Working, there: Dialect, first: str, second: str) -> list[Reaso
     for name, other, here_side, there_side in (
         (first, second, "before", "after"), (second, first, "after", "before"),
     ):  # fmt: skip
-        if name not in _HEATS or other in _HEATS:
+        if name not in HEATS or other in HEATS:
             why = f"it acts {here_side} {other} in {law.here.name}, {there_side} it in {there.name}"
             found.append(Reason(name, "approximate", why, beside=(other,)))
     return found

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 from poise.dialects import DIALECTS, Dialect
 from poise.exports.arranging import arrange
-from poise.exports.commuting import KEEPS_TOP
 from poise.exports.comparing import compare, fit_windows
 from poise.exports.outcome import Outcome, Reason, summed
 from poise.exports.target import MOST_TOKENS, NEARLY_BARRED, Sheet, Target, shortened
-from poise.exports.working import BARRED, Working, taken_apart
-from poise.param_lists import BREAKERS, LISTS
+from poise.exports.working import BARRED, Working, penalises, taken_apart
+from poise.param_lists import BREAKERS
 from poise.params import PARAMETERS, SamplingParams
 
 _HOT = 1e20  # a temperature at which a bias of NEARLY_BARRED still leaves nothing
@@ -179,12 +178,11 @@ def _fit_zero(law: Working, way: _Way) -> None:
     zero = way.there.rules.top_p_zero
     if law.numbers.get("top_p") != 0 or zero == "top":
         return
-    before = law.steps[: law.steps.index("top_p")]
     if zero == "refused":
         law.numbers["top_p"] = _JUST_ONE
         law.reasons.append(Reason("top_p", "exact", f"0 is not taken there; {_JUST_ONE:g} keeps one token too"))
-    elif all(n in KEEPS_TOP or n in ("temperature", "dynatemp_range") or _penalises(n) for n in before):
-        cuts = [n for n in law.steps if not _penalises(n) and n != "temperature"]
+    elif law.keeps_top("top_p"):
+        cuts = [n for n in law.steps if not penalises(n) and n != "temperature"]
         law.leave(cuts, "top_p 0 keeps the likeliest token: written as temperature 0")
         law.steps = [n for n in law.steps if n != "temperature"] + ["temperature"]
         law.numbers["temperature"] = 0.0
@@ -194,19 +192,15 @@ def _fit_zero(law: Working, way: _Way) -> None:
 
 def _settle_greedy(law: Working, way: _Way) -> None:
     """What nothing looks at, where temperature 0 takes the likeliest token whatever it does."""
-    cuts = [n for n in law.steps if not _penalises(n) and n != "temperature"]
+    cuts = [n for n in law.steps if not penalises(n) and n != "temperature"]
     if not law.greedy or not cuts:
         return
     here, there = law.here.rules.greedy_last, way.there.rules.greedy_last
-    if not here or all(n in KEEPS_TOP for n in cuts):
+    if not here or law.keeps_top():
         law.leave(cuts, "temperature 0 takes the likeliest token before it acts")
     elif not there:
         why = f"at temperature 0 {way.there.name} takes the likeliest token of all, {law.here.name} of those it leaves"
         law.leave(cuts, why, "approximate")
-
-
-def _penalises(name: str) -> bool:
-    return name in LISTS or PARAMETERS[name].stage == "penalty"
 
 
 def _round(law: Working, way: _Way) -> None:

@@ -13,6 +13,7 @@ from poise.param_lists import LISTS
 from poise.params import FOLLOWERS, PARAMETERS, Number, SamplingParams
 
 _PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
+HEATS = ("temperature", "dynatemp_range")
 _XTC_OFF = 0.5  # two tokens cannot both have more
 BARRED = float("-inf")
 
@@ -45,6 +46,17 @@ class Working:
         """Whether no bias is finite."""
         return all(bias == BARRED for _, bias in self.lists.get("logit_bias", ()))
 
+    def keeps_top(self, until: str = "") -> bool:
+        """Whether no truncation takes the likeliest token away: each keeps it, and no penalty comes after one.
+
+        Args:
+            until: a step before which they matter; empty for all of them.
+        """
+        cuts = [n for n in self.steps if not penalises(n) and n not in HEATS]
+        early = cuts[: cuts.index(until)] if until else cuts
+        late = self.steps[self.steps.index(cuts[0]) :] if cuts else []
+        return all(n in KEEPS_TOP for n in early) and not any(penalises(n) for n in late)
+
     def leave(self, names: Collection[str], why: str, kind: Any = "exact") -> None:
         """Take steps out, with what shapes them.
 
@@ -64,6 +76,11 @@ class Working:
     def _alone(self, follower: str, gone: Collection[str]) -> bool:
         """Whether no other leader of it stays."""
         return not any(n in self.numbers and n not in gone for n in PARAMETERS[follower].leaders)
+
+
+def penalises(name: str) -> bool:
+    """Whether a step looks at what was said, or is a list: it may change which token is the likeliest."""
+    return name in LISTS or PARAMETERS[name].stage == "penalty"
 
 
 def taken_apart(params: SamplingParams) -> Working:
@@ -104,16 +121,14 @@ def _settle_temperature(law: Working, params: SamplingParams) -> None:
         )
     if not law.greedy:
         return
-    at = law.steps.index("temperature")
-    cuts = [n for n in law.steps if n not in LISTS and PARAMETERS[n].stage != "penalty" and n != "temperature"]
+    cuts = [n for n in law.steps if not penalises(n) and n != "temperature"]
     if not rules.greedy_last:
         law.leave(cuts, "temperature 0 takes the likeliest token before it acts")
-    elif all(n in KEEPS_TOP for n in cuts if law.steps.index(n) < at):
-        law.leave(cuts, "it keeps the likeliest token, which temperature 0 takes")
-    else:
-        law.leave([n for n in cuts if law.steps.index(n) > at], "temperature 0 has left one token before it")
-    after = [n for n in law.steps[law.steps.index("temperature") + 1 :] if n in (*_PENALTIES, "dry_multiplier")]
+        return
+    after = [n for n in law.steps[law.steps.index("temperature") + 1 :] if n not in LISTS]
     law.leave(after, "temperature 0 has left one token before it")
+    if law.keeps_top():
+        law.leave(cuts, "it keeps the likeliest token, which temperature 0 takes")
 
 
 def only(params: SamplingParams, names: Collection[str]) -> SamplingParams:
