@@ -26,7 +26,7 @@ ALL_FILES = [
 
 # Libraries that one place alone may import; elsewhere its face is used.
 HEAVY = {
-    "torch": ("engines/", "steps.py"),
+    "torch": ("engines/", "steps/torch_law.py"),
     "transformers": ("engines/hf",),
     "llama_cpp": ("engines/llamacpp_library.py",),
     "gguf": ("engines/conversion.py", "engines/gguf_tokenizer.py", "exports/ggufs.py"),

@@ -1,7 +1,8 @@
-"""steps.py against its definition, law.py: the same tokens, the same bits, whatever the batch."""
+"""The law at speed against its definition: the same tokens, the same bits, whatever the batch."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,32 +12,33 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from scripts.conformance import golden
+from scripts.conformance.golden import Case
 
 from poise import law
-from poise.law import NOTHING_SAID, PENALTIES, History
-from poise.params import SamplingParams
-from test_law import GOLDEN, check_golden, golden_history, golden_logits, golden_params
+from poise.errors import ParameterError
+from poise.law import FRESH, NOTHING_SAID, Facts, History, State
+from poise.params import DIALECTS, FOLLOWERS, PARAMETERS, SamplingParams
 
 torch = pytest.importorskip("torch")
-steps = pytest.importorskip("poise.steps")
+torch_law = pytest.importorskip("poise.steps.torch_law")
 
-TORCH_LAW = steps.TorchLaw()
+TORCH_LAW = torch_law.TorchLaw()
 NO_BAR = frozenset[int]()
 OFF = -np.inf
 
 
 def defined(
-    logits: np.ndarray, params: SamplingParams, history: History = NOTHING_SAID, barred: frozenset[int] = NO_BAR
-) -> np.ndarray:
-    """What law.py says: penalised logits where a token is left, -inf where it is cut. Greedy keeps all."""
+    logits: np.ndarray,
+    params: SamplingParams,
+    history: History = NOTHING_SAID,
+    barred: frozenset[int] = NO_BAR,
+    state: State = FRESH,
+) -> tuple[np.ndarray, float]:
+    """What the law says: penalised logits where a token is left, -inf where it is cut; and the temperature."""
     row = logits.astype(np.float64)
     row[list(barred)] = OFF
-    on = params.normalised().model_dump(exclude_none=True)
-    said = {n: v for n, v in on.items() if n in PENALTIES or n == "dialect"}
-    penalised = law.reshape(row, SamplingParams.model_validate(said), history)
-    if params.greedy:
-        return penalised
-    return np.where(law.reshape(row, params, history) > OFF, penalised, OFF)
+    return law.scaled(row, law.acting(params), Facts(params, history, state))
 
 
 def reshaped(
@@ -45,24 +47,35 @@ def reshaped(
     rows: Sequence[int] | None = None,
     histories: Sequence[History] | None = None,
     barred: Sequence[frozenset[int]] | None = None,
+    states: Sequence[State] = (),
 ) -> law.Reshaped:
     count = len(params)
     return TORCH_LAW.reshape(
-        logits, rows or range(count), params, histories or [NOTHING_SAID] * count, barred or [NO_BAR] * count
+        logits, rows or range(count), params, histories or [NOTHING_SAID] * count, barred or [NO_BAR] * count, states
     )
 
 
 def one(
-    logits: Any, params: SamplingParams, history: History = NOTHING_SAID, barred: frozenset[int] = NO_BAR
+    logits: Any,
+    params: SamplingParams,
+    history: History = NOTHING_SAID,
+    barred: frozenset[int] = NO_BAR,
+    state: State = FRESH,
 ) -> np.ndarray:
-    return np.asarray(reshaped(logits[None], [params], [0], [history], [barred]).values[0])
+    return np.asarray(reshaped(logits[None], [params], [0], [history], [barred], [state]).values[0])
 
 
 def check(
-    logits: Any, params: SamplingParams, history: History = NOTHING_SAID, barred: frozenset[int] = NO_BAR
+    logits: Any,
+    params: SamplingParams,
+    history: History = NOTHING_SAID,
+    barred: frozenset[int] = NO_BAR,
+    state: State = FRESH,
 ) -> None:
-    expected = defined(logits.double().numpy(), params, history, barred)
-    assert_array_equal(one(logits, params, history, barred), expected, err_msg=params.label)
+    values, scale = defined(logits.double().numpy(), params, history, barred, state)
+    result = reshaped(logits[None], [params], [0], [history], [barred], [state])
+    assert_array_equal(result.values[0], values, err_msg=params.label)
+    assert result.scale[0] == scale, params.label
 
 
 # Values that tie, sums that land on a boundary, halves and quarters, and the far ends.
@@ -70,35 +83,106 @@ COARSE = st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0, -1.0, float(np.log(0.5)), flo
 FINE = st.floats(-50, 50, width=32)
 LOGITS = st.lists(COARSE | FINE, min_size=1, max_size=40).filter(lambda x: max(x) > OFF)
 SHARES = st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9, 0.999999]) | st.floats(1e-6, 1)
-ANY_PARAMS = st.fixed_dictionaries(
-    {},
-    optional={
-        "temperature": st.sampled_from([0, 1e-30, 0.1, 0.5, 1.0, 2.0, 1e30]) | st.floats(0.01, 10),
-        "top_k": st.integers(1, 50),
-        "top_p": SHARES | st.just(0.0),
-        "min_p": SHARES,
-        "typical_p": SHARES,
-        "repetition_penalty": st.sampled_from([0.5, 1.3, 2.0, 1e30]),
-        "frequency_penalty": st.floats(-2, 2),
-        "presence_penalty": st.sampled_from([-2.0, 0.5, 2.0]),
-    },
-).map(SamplingParams.model_validate)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "temperature": st.sampled_from([0, 1e-30, 0.1, 0.5, 1.0, 2.0]) | st.floats(0.01, 2),
+    "top_k": st.integers(1, 50),
+    "top_p": SHARES | st.just(0.0),
+    "min_p": SHARES,
+    "typical_p": SHARES,
+    "repetition_penalty": st.sampled_from([0.5, 1.3, 2.0]),
+    "frequency_penalty": st.floats(-2, 2),
+    "presence_penalty": st.sampled_from([-2.0, 0.5, 2.0]),
+    "penalty_last_n": st.integers(0, 9),
+    "top_n_sigma": st.sampled_from([0.5, 1.0, 2.0]) | st.floats(0.01, 4),
+    "epsilon_cutoff": SHARES,
+    "eta_cutoff": SHARES,
+    "top_h": SHARES,
+    "tfs": SHARES | st.just(0.0),
+    "top_a": st.sampled_from([0.25, 0.5, 1.0, 4.0]) | st.floats(1e-6, 3),
+    "dynatemp_range": st.sampled_from([0.5, 1.0, 2.0]) | st.floats(0.01, 3),
+    "dynatemp_exponent": st.sampled_from([0.5, 1.0, 2.0]),
+    "smoothing_factor": st.floats(0.01, 3),
+    "smoothing_curve": st.sampled_from([0.0, 1.0, 1.5, 3.0, 4.0]),
+    "xtc_probability": st.just(0.5),
+    "xtc_threshold": st.sampled_from([0.0, 0.1, 0.125, 0.25, 0.5]) | st.floats(0, 0.5),
+    "mirostat": st.integers(1, 2),
+    "mirostat_tau": st.sampled_from([0.5, 1.0, 1.5, 5.0]),
+    "dry_multiplier": st.sampled_from([0.5, 1.0]),
+    "dry_base": st.sampled_from([1.0, 1.75, 3.0]),
+    "dry_allowed_length": st.integers(0, 3),
+    "dry_last_n": st.integers(0, 12),
+    "no_repeat_ngram_size": st.integers(1, 4),
+    "logit_bias": st.dictionaries(st.integers(0, 3), st.sampled_from([OFF, -1.0, 0.5, 3.0]), max_size=3),
+    "bad_words": st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=3), max_size=3, unique_by=tuple),
+}
+assert VALUES.keys() - {"logit_bias", "bad_words"} == PARAMETERS.keys() - {"mirostat_eta", "guidance_scale"}
 
 
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
+@st.composite
+def any_params(draw: st.DrawFn) -> SamplingParams:
+    """A few steps of one dialect, with what shapes them; where users may order them in any order."""
+    dialect = DIALECTS[draw(st.sampled_from(sorted(DIALECTS)))]
+    able = [n for n in dialect.order if n in VALUES]
+    on = draw(st.lists(st.sampled_from(able), max_size=5, unique=True))
+    on = next(([n for n in able if n in beside] for n, beside in dialect.alone.items() if n in on), on)
+    shaping = [n for step in on for n in FOLLOWERS.get(step, ()) if n in VALUES and draw(st.booleans())]
+    settings: dict[str, Any] = {n: draw(VALUES[n]) for n in dict.fromkeys([*on, *shaping])}
+    for name, (low, high) in dialect.limits.items():
+        if name in settings and name != "logit_bias":
+            settings[name] = min(max(settings[name], low), high)
+    if dialect.rules.top_p_zero == "refused" and settings.get("top_p") == 0:
+        del settings["top_p"]
+    if dialect.name == "vllm" and "logit_bias" in settings:
+        settings["logit_bias"] = {i: max(b, -100.0) for i, b in settings["logit_bias"].items()}
+    if dialect.orderable and draw(st.booleans()):
+        settings["order"] = draw(st.permutations(dialect.order))
+    return SamplingParams.model_validate({**settings, "dialect": dialect.name})
+
+
+STATES = st.builds(State, struck=st.booleans(), mu=st.none() | st.sampled_from([1.0, 2.0, 3.0]) | st.floats(-2, 20))
+BREAKERS = st.frozensets(st.lists(st.integers(0, 3), min_size=1, max_size=3).map(tuple), max_size=3)
+
+
+@settings(max_examples=3000, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    LOGITS, ANY_PARAMS, st.lists(st.integers(0, 39), max_size=12), st.sets(st.integers(0, 39), max_size=4), st.data()
+    LOGITS, any_params(), st.lists(st.integers(0, 3), max_size=16), st.sets(st.integers(0, 39), max_size=4), st.data()
 )
 def test_equal_to_the_definition(
     logits: list[float], params: SamplingParams, said: list[int], barred: set[int], data: st.DataObject
 ) -> None:
-    """Ties, infinities, edge values and everything between, in all three float types."""
+    """Every step of every dialect: ties, infinities, edge values and all between, in all three float types."""
     dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16]))
     row = torch.tensor(logits).to(dtype)
-    said = [t % len(logits) for t in said]
+    history = History(said[:5], said[5:], data.draw(BREAKERS))
+    history = History([t % len(logits) for t in said[:5]], [t % len(logits) for t in said[5:]], history.breakers)
     left = frozenset(t for t in barred if t < len(logits))
-    if any(row[t] > OFF for t in range(len(logits)) if t not in left):
-        check(row, params, History(said[:5], said[5:]), left)
+    state = data.draw(STATES)
+    if not any(row[t] > OFF for t in range(len(logits)) if t not in left):
+        return
+    try:
+        check(row, params, history, left, state)
+    except ParameterError as refused:  # all barred, or an id beyond the vocabulary: the definition says the same
+        with pytest.raises(ParameterError, match=f"^{re.escape(str(refused))}$"):
+            defined(row.double().numpy(), params, history, left, state)
+        with pytest.raises(ParameterError, match=f"^{re.escape(str(refused))}$"):
+            one(row, params, history, left, state)
+
+
+@given(LOGITS, LOGITS, st.floats(0.1, 5))
+def test_guidance_is_the_definition(first: list[float], second: list[float], scale: float) -> None:
+    size = min(len(first), len(second))
+    both = torch.tensor([first[:size], second[:size]])
+    if (both.max(dim=1).values > OFF).all() and ((both[0] > OFF) & (both[1] > OFF)).any():
+        params = SamplingParams(guidance_scale=scale, top_k=3)
+        made = TORCH_LAW.reshape(both, [0], [params], [NOTHING_SAID], [NO_BAR], unconditional=[1])
+        facts = Facts(params, unconditional=both[1].double().numpy())
+        expected, _ = law.scaled(both[0].double().numpy(), law.acting(params), facts)
+        assert_array_equal(made.values[0], expected)
+
+
+def test_guidance_without_the_other_row_is_refused() -> None:
+    with pytest.raises(ParameterError, match="guidance_scale needs the logits of the same text without its prompt"):
+        one(torch.zeros(3), SamplingParams(guidance_scale=2))
 
 
 def natural(seed: int, size: int, dtype: Any) -> Any:
@@ -124,75 +208,49 @@ WIDE = [
     {"top_p": 0.95, "min_p": 0.05},
     {"top_p": 0.95, "min_p": 0.001, "typical_p": 0.9},
     {"repetition_penalty": 1.2, "frequency_penalty": 0.3, "top_p": 0.9},
+    {"top_n_sigma": 1.0},
+    {"top_n_sigma": 3.0, "top_k": 100},
+    {"epsilon_cutoff": 0.001},
+    {"epsilon_cutoff": 1e-5, "top_p": 0.9},
+    {"eta_cutoff": 0.002},
+    {"eta_cutoff": 1e-5},
+    {"top_h": 0.5},
+    {"top_h": 1.0, "min_p": 0.01},
+    {"tfs": 0.95},
+    {"tfs": 0.9999},
+    {"top_a": 0.2},
+    {"top_a": 0.01},
+    {"dynatemp_range": 0.3, "min_p": 0.01},
+    {"smoothing_factor": 0.2, "smoothing_curve": 1.5, "top_p": 0.95},
+    {"xtc_probability": 0.5, "xtc_threshold": 0.01},
+    {"mirostat": 1, "mirostat_tau": 3},
+    {"mirostat": 2, "mirostat_tau": 3},
+    {"dry_multiplier": 0.8, "no_repeat_ngram_size": 2, "logit_bias": {5: 1.5, 8: OFF}, "bad_words": [[7], [8, 3]]},
+    {"dialect": "llama.cpp", "top_k": 4000, "typical_p": 0.9, "top_p": 0.9, "min_p": 0.001, "xtc_probability": 0.5},
+    {"dialect": "llama.cpp", "top_n_sigma": 2.0, "top_k": 40, "dynatemp_range": 0.5},
+    {"dialect": "sglang", "top_k": 50, "top_p": 0.9},
+    {"dialect": "mlx", "top_p": 0.95, "min_p": 0.001, "xtc_probability": 0.5, "top_k": 100},
+    {"dialect": "vllm", "min_p": 0.001, "top_k": 1000, "top_p": 0.9},
 ]
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 @pytest.mark.parametrize("given_", WIDE, ids=str)
-def test_equal_on_large_vocabularies(given_: dict[str, float], name: str) -> None:
+def test_equal_on_large_vocabularies(given_: dict[str, Any], name: str) -> None:
     """Where the search for the few tokens that matter comes in. bfloat16 rows tie at every cut."""
-    for seed in range(8):
+    for seed in range(4):
         row = natural(seed, 20_011, getattr(torch, name))
         history = History(range(100, 200), [7, 7, 8, *range(150, 160)])
         params = SamplingParams.model_validate({"temperature": [0.3, 0.7, 1.0, 1.5][seed % 4], **given_})
         check(row, params, history, frozenset({3, int(row.float().argmax())} if seed % 2 else ()))
 
 
-def test_no_shortcut_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is kept does not hang on where the shortcuts switch over, nor on how much error they allow for."""
-    rows = [natural(seed, 20_011, torch.bfloat16) for seed in range(6)]
-    params = [
-        SamplingParams(temperature=1.3, top_p=0.9),
-        SamplingParams(temperature=0.8, typical_p=0.9),
-        SamplingParams(top_k=30, min_p=0.01),
-    ]
-    before = [one(row, p) for row in rows for p in params]
-    for name, value in [("MANY", 1), ("MANY", 10**9), ("WIDTH", 3), ("ROUGH", 1e-3), ("FINE", 1e-3), ("NEAR", 10.0)]:
-        with monkeypatch.context() as patch:
-            patch.setattr(steps, name, value)
-            for row, expected in zip([one(row, p) for row in rows for p in params], before, strict=True):
-                assert_array_equal(row, expected, err_msg=name)
-
-
-def test_boundaries_go_to_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a mass equals p the rounding of a sum would decide; there, and only there, law.py itself is asked."""
-    asked: list[str] = []
-    for name, function in law.RESHAPINGS.items():
-        monkeypatch.setitem(steps.RESHAPINGS, name, lambda z, v, f=function, n=name: (asked.append(n), f(z, v))[1])
-    halves = torch.log(torch.tensor([0.5, 0.25, 0.125, 0.125], dtype=torch.float64))
-    one(halves, SamplingParams(top_p=0.75))
-    assert asked == ["top_p"]
-    one(halves, SamplingParams(top_p=0.8))
-    assert asked == ["top_p"]
-    flat = torch.zeros(20_000)
-    one(flat, SamplingParams(top_p=0.25))
-    assert asked == ["top_p", "top_p"]
-    assert np.isfinite(one(flat, SamplingParams(top_p=0.25))).sum() == 5000
-
-
-def test_rounding_at_a_boundary_is_that_of_the_definition() -> None:
-    """Logits exactly ln m below the top, and typical tokens equally far on both sides of the entropy.
-
-    Which way such a case falls hangs on the last bit, so the last bit has to be the definition's.
-    """
-    for temperature in (0.3, 0.7, 1.0, 3.0):
-        for gap in range(1, 30):
-            row = torch.tensor([20.0, 20.0 - gap, 20.0 - gap / 2])
-            check(row, SamplingParams(temperature=temperature, min_p=float(np.exp(-gap / temperature))))
-    halves = torch.log(torch.tensor([0.5, 0.125, 0.125, 0.125, 0.125], dtype=torch.float64))
-    for shift in np.linspace(-3, 3, 101):  # 1 bit and 3 bits, entropy 2 bits
-        for p in (0.3, 0.5, 0.6):
-            check(halves + shift, SamplingParams(typical_p=p))
-
-
-@pytest.mark.parametrize("case", GOLDEN, ids=lambda c: c["id"])
-def test_golden(case: dict[str, Any]) -> None:
+@pytest.mark.parametrize("case", [c for c in golden.RUN if c.unconditional is None], ids=lambda c: c.id)
+def test_golden(case: Case) -> None:
     """The engines' own vectors, through the fast form."""
-    params = golden_params(case)
-    result = reshaped(torch.tensor(golden_logits(case))[None], [params], [0], [golden_history(case)])
-    values, scale = result.values[0], result.scale[0]
-    values = law.temperature(np.asarray(values), 0) if scale == 0 else values / scale
-    check_golden(case, np.asarray(values))
+    result = reshaped(torch.tensor(case.logits)[None], [case.params], [0], [case.history])
+    values, scale = np.asarray(result.values[0]), float(result.scale[0])
+    golden.check(case, law.temperature(values, 0) if scale == 0 else values / scale)
 
 
 def test_the_design_example() -> None:
