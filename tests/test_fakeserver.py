@@ -17,6 +17,7 @@ from poise import law
 from poise.errors import UsageError
 from poise.fakeserver import LIES, STYLES, FakeWire, make_language
 from poise.fakeserver.__main__ import OPTIONS
+from poise.fakeserver.asking import PENALTIES
 from poise.fakeserver.latency import Latency
 from poise.fakeserver.laws import STEPS, Step, reshape
 from poise.fakeserver.styles import find_style
@@ -69,7 +70,7 @@ VALUES = {"temperature": (0, 0.3, 2.0), "top_k": (1, 4, 99), "top_p": (0, 0.3, 0
 def test_each_step_is_the_definition_on_every_row(name: str, value: float) -> None:
     for seed in range(5):
         given = rows(seed)
-        expected = np.array([law.RESHAPINGS[name](row, value) for row in given])
+        expected = np.array([getattr(law, name)(row, value) for row in given])
         assert np.array_equal(reshape(given, [Step(name, value)]), expected)
 
 
@@ -80,14 +81,14 @@ def test_any_order_is_the_definitions_one_after_the_other(style: str) -> None:
         given = rows(3)
         expected = given
         for name, value in zip(order, values, strict=True):
-            expected = np.array([law.RESHAPINGS[name](row, value) for row in expected])
+            expected = np.array([getattr(law, name)(row, value) for row in expected])
         assert np.array_equal(reshape(given, list(map(Step, order, values))), expected)
 
 
 def test_exact_k_keeps_lower_ids_of_a_tie() -> None:
     kept = reshape(np.array([[1.0, 3.0, 3.0, 3.0]]), [Step("exact_k", 2)])
     assert np.isneginf(kept).tolist() == [[True, False, False, True]]
-    assert set(STEPS) == {*law.RESHAPINGS, "exact_k"}
+    assert set(STEPS) == {*VALUES, "exact_k"} <= {*law.RESHAPINGS, "exact_k"}
 
 
 @pytest.mark.parametrize("style", ["vllm", "llama.cpp", "llama-cpp-python", "ollama"])
@@ -99,7 +100,7 @@ def test_first_tokens_follow_the_law(style: str) -> None:
     order = [n for n in wire.style.order if n in ("temperature", "top_k", "top_p")]
     row = wire.server.language.logits[last]
     for name in order:
-        row = law.RESHAPINGS[name](row, fields[name])
+        row = getattr(law, name)(row, fields[name])
     expected = law.probabilities(row) * 4000
     kept = np.flatnonzero(expected)
     assert set(counts) <= set(kept)
@@ -125,7 +126,7 @@ def test_penalties_are_the_definition_at_every_place(style: str) -> None:
         output: tuple[list[int], list[int]] = (prompt, ids[:place])
         if style == "llama.cpp":  # the last 64 of prompt and output, for all three
             output = ([], [*prompt, *ids[:place]][-64:])
-        both, drawn = law.History(*output), law.History((), output[1])
+        both, drawn = [*output[0], *output[1]], output[1]
         if "repetition_penalty" in wire.names:
             row = law.repetition_penalty(row, 1.3, both)
         row = law.presence_penalty(law.frequency_penalty(row, 0.4, drawn), 0.6, drawn) / 0.8
@@ -319,8 +320,9 @@ def test_300_calls_take_well_under_a_second() -> None:
     assert min(asyncio.run(probe()) for _ in range(3)) < 0.5
 
 
-def test_every_parameter_has_a_name_that_some_style_knows() -> None:
-    assert {name for style in STYLES.values() for name in style.names} == set(PARAMETERS)
+def test_every_step_has_a_name_that_some_style_knows() -> None:
+    steps = {*STEPS, *PENALTIES} - {"exact_k"}
+    assert {name for style in STYLES.values() for name in style.names} == steps <= PARAMETERS.keys()
     for style in STYLES.values():
         assert set(style.names) <= set(style.order)
         assert set(style.defaults) <= set(style.order)
