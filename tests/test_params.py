@@ -35,6 +35,28 @@ EDGES: list[tuple[str, list[Any], list[Any]]] = [
     ("repetition_penalty", [SMALLEST, 1, LARGEST], [0, -1, 1e-31, 1e31, math.inf]),
     ("frequency_penalty", [-2, 0, 2], [-2.0001, 2.0001]),
     ("presence_penalty", [-2, 0, 2], [-2.0001, 2.0001]),
+    ("top_n_sigma", [SMALLEST, 1.5, LARGEST], [0, -1, 1e-31, 1e31]),
+    ("epsilon_cutoff", [0, 3e-4, 1], [-1e-9, 1 + 1e-9]),
+    ("eta_cutoff", [0, 3e-4, 1], [-1e-9, 1 + 1e-9]),
+    ("top_h", [5e-324, 1], [0, -0.1, 1 + 1e-9]),
+    ("tfs", [0, 0.95, 1], [-1e-9, 1 + 1e-9]),
+    ("top_a", [0, 0.2, LARGEST], [-1e-9, 1e31]),
+    ("dynatemp_range", [0, 0.5, LARGEST], [-1e-9, 1e31]),
+    ("dynatemp_exponent", [SMALLEST, 1, 2, LARGEST], [0, -1, 1e31]),
+    ("smoothing_factor", [0, 0.2, LARGEST], [-1e-9, 1e31]),
+    ("smoothing_curve", [0, 1, 3, LARGEST], [-1e-9, 1e31]),
+    ("xtc_probability", [0, 0.5, 1], [-1e-9, 1 + 1e-9]),
+    ("xtc_threshold", [0, 0.1, 1], [-1e-9, 1 + 1e-9]),
+    ("mirostat", [0, 1, 2], [-1, 3]),
+    ("mirostat_tau", [SMALLEST, 5, LARGEST], [0, -1, 1e31]),
+    ("mirostat_eta", [0, 0.1, LARGEST], [-1e-9, 1e31]),
+    ("penalty_last_n", [0, 64, 10**6], [-1, 1e31]),
+    ("dry_multiplier", [0, 0.8, LARGEST], [-1e-9, 1e31]),
+    ("dry_base", [1, 1.75, LARGEST], [0.999, 0, 1e31]),
+    ("dry_allowed_length", [0, 2, 10**6], [-1, 1e31]),
+    ("dry_last_n", [0, 64, 10**6], [-1, 1e31]),
+    ("no_repeat_ngram_size", [0, 3, 10**6], [-1, 1e31]),
+    ("guidance_scale", [0, 1, 1.5, LARGEST], [-1e-9, 1e31]),
 ]
 INSIDE = [(name, value) for name, good, _ in EDGES for value in good]
 OUTSIDE = [(name, value) for name, _, bad in EDGES for value in bad]
@@ -43,13 +65,21 @@ VALUES = st.one_of(
 )  # a parameter with one of its values
 
 
+def led(settings: dict[str, Any]) -> SamplingParams:
+    """The settings, without what shapes a step that is not there."""
+    said = {n for n, v in settings.items() if v is not None}
+    kept = {n: v for n, v in settings.items() if not PARAMETERS[n].leaders or said.intersection(PARAMETERS[n].leaders)}
+    return SamplingParams.model_validate(kept)
+
+
 def test_the_table_of_edges_is_complete() -> None:
     assert [name for name, _, _ in EDGES] == list(PARAMETERS)
 
 
 @pytest.mark.parametrize(("name", "value"), INSIDE)
 def test_the_edge_is_in(name: str, value: float) -> None:
-    assert getattr(SamplingParams.model_validate({name: value}), name) == value
+    leader = {PARAMETERS[name].leaders[0]: 1} if PARAMETERS[name].leaders else {}
+    assert getattr(SamplingParams.model_validate({**leader, name: value}), name) == value
 
 
 @pytest.mark.parametrize(("name", "value"), [*OUTSIDE, *((name, math.nan) for name in PARAMETERS)])
@@ -111,8 +141,7 @@ def test_a_name_like_nothing_is_answered_with_where_they_are_listed() -> None:
 
 
 def test_an_unknown_dialect() -> None:
-    known = "transformers, temperature-last, server"
-    with pytest.raises(ParameterError, match=f"A dialect is one of {known}, but got 'hf'"):
+    with pytest.raises(ParameterError, match=f"A dialect is one of {', '.join(DIALECTS)}, but got 'hf'"):
         SamplingParams(dialect="hf")
     with pytest.raises(ParameterError, match="A dialect is one of"):
         grid(dialect="hf")
@@ -148,14 +177,14 @@ def test_labels(given_: dict[str, float], label: str) -> None:
 
 @given(st.lists(VALUES), st.lists(VALUES))
 def test_a_label_names_one_law(a: list[tuple[str, Any]], b: list[tuple[str, Any]]) -> None:
-    first, second = SamplingParams.model_validate(dict(a)), SamplingParams.model_validate(dict(b))
+    first, second = led(dict(a)), led(dict(b))
     assert (first.label == second.label) == (first.active() == second.active())
     assert (first.normalised() == second.normalised()) == (first.active() == second.active())
 
 
 @given(st.lists(VALUES))
 def test_normalised(pairs: list[tuple[str, Any]]) -> None:
-    params = SamplingParams.model_validate(dict(pairs))
+    params = led(dict(pairs))
     normal = params.normalised()
     assert normal.active() == params.active()
     assert normal.normalised() == normal
@@ -179,11 +208,19 @@ def test_every_parameter_says_all_there_is(name: str) -> None:
         assert words[0].isupper()
     assert parameter.source
     assert name in SamplingParams.__doc__  # type: ignore[operator]
-    assert f"{parameter.range_text}" in SamplingParams.__doc__.replace("\n", " ")  # type: ignore[union-attr]
-    assert (name in PENALTIES) == (parameter.stage == "penalty")
-    assert name in {**PENALTIES, **RESHAPINGS}
-    assert all(name in dialect.order for dialect in DIALECTS.values())
+    for step in parameter.leaders or (name,):
+        assert (step in PENALTIES) == (parameter.stage == "penalty")
+        assert step in {**PENALTIES, **RESHAPINGS}
+        assert not PARAMETERS[step].leaders
+        assert any(step in dialect.order for dialect in DIALECTS.values() if dialect.known)
     assert parameter.neutral is None or check_value(name, parameter.neutral) == parameter.neutral
+
+
+def test_the_ranges_in_the_docstring() -> None:
+    lines = [line.strip() for line in str(SamplingParams.__doc__).splitlines()]
+    alone = {line.partition(":")[0]: line for line in lines if line.partition(":")[0] in PARAMETERS}
+    assert {*alone} == {"guidance_scale", *(name for name, _, _ in EDGES[:8])}
+    assert all(PARAMETERS[name].range_text in line for name, line in alone.items())
 
 
 def test_ranges_as_text() -> None:
@@ -191,12 +228,13 @@ def test_ranges_as_text() -> None:
     assert shown == {
         "temperature": "[0, ∞)", "top_k": "[1, ∞)", "top_p": "[0, 1]", "min_p": "[0, 1]", "typical_p": "(0, 1]",
         "repetition_penalty": "(0, ∞)", "frequency_penalty": "[-2, 2]", "presence_penalty": "[-2, 2]",
+        "top_n_sigma": "(0, ∞)", "epsilon_cutoff": "[0, 1]", "eta_cutoff": "[0, 1]", "top_h": "(0, 1]", "tfs": "[0, 1]",
+        "top_a": "[0, ∞)", "dynatemp_range": "[0, ∞)", "dynatemp_exponent": "(0, ∞)", "smoothing_factor": "[0, ∞)",
+        "smoothing_curve": "[0, ∞)", "xtc_probability": "[0, 1]", "xtc_threshold": "[0, 1]", "mirostat": "[0, 2]",
+        "mirostat_tau": "(0, ∞)", "mirostat_eta": "[0, ∞)", "penalty_last_n": "[0, ∞)", "dry_multiplier": "[0, ∞)",
+        "dry_base": "[1, ∞)", "dry_allowed_length": "[0, ∞)", "dry_last_n": "[0, ∞)",
+        "no_repeat_ngram_size": "[0, ∞)", "guidance_scale": "[0, ∞)",
     }  # fmt: skip
-
-
-def test_penalties_that_transformers_lacks_are_marked() -> None:
-    added = {name for name, p in PARAMETERS.items() if "transformers" in p.extension_in}
-    assert added == {"frequency_penalty", "presence_penalty"}
 
 
 def test_grid_order_and_duplicates() -> None:

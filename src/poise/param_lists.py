@@ -15,6 +15,7 @@ from poise.parameters import Number
 
 LISTS = ("logit_bias", "bad_words", "dry_breakers", "order")
 BREAKERS = ("\n", ":", '"', "*")  # what ends a repeated sequence for DRY, where nobody says otherwise
+MOST = 1e30  # of a bias; past it, logits overflow
 _SHAPES = {
     "logit_bias": ("logit_bias takes token ids with numbers, each id once", "{50256: -100}"),
     "bad_words": ("bad_words takes lists of token ids, each list once", "[[262, 50], [13]]"),
@@ -121,9 +122,14 @@ def _token(value: object) -> int:
 def _bias(value: object) -> float:
     if value is False:  # as llama-server writes it
         return -math.inf
-    if isinstance(value, bool) or not isinstance(value, Real) or not float(value) < math.inf:
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(value)
-    return float(value)
+    bias = float(value)
+    if bias != -math.inf and not abs(bias) <= MOST:
+        raise ParameterError(
+            f"A bias lies between -{MOST:g} and {MOST:g}, or is -∞, which bars the token", repr(bias), "Change it"
+        )
+    return bias
 
 
 def listed(value: Any) -> str:

@@ -182,7 +182,7 @@ _MIROSTAT = Parameter(
     "int", 0, 2, 0, "truncation",
     meaning="Moves a cut from step to step so that the surprise of the drawn tokens stays near a target; 1 and 2 are its versions.",
     helps="Keeps long texts at one level of surprise.",
-    harms="llama.cpp drops penalties and all other truncations where it is on.",
+    harms="Where it is on, llama.cpp drops penalties and all other truncations.",
     source="Basu et al. 2021; llama.cpp, src/llama-sampler.cpp::llama_sampler_mirostat_v2_apply",
 )  # fmt: skip
 _MIROSTAT_TAU = Parameter(

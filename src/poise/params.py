@@ -41,6 +41,11 @@ class SamplingParams(BaseModel):
         repetition_penalty: factor on tokens seen before, (0, ∞).
         frequency_penalty: logits per occurrence, [-2, 2].
         presence_penalty: logits once a token occurred, [-2, 2].
+        top_n_sigma, epsilon_cutoff, eta_cutoff, top_h, tfs, top_a: other truncations.
+        dynatemp_range, dynatemp_exponent, smoothing_factor, smoothing_curve: what else bends the logits.
+        xtc_probability, xtc_threshold, mirostat, mirostat_tau, mirostat_eta: cuts by a coin, or by the text so far.
+        penalty_last_n, no_repeat_ngram_size, dry_multiplier, dry_base, dry_allowed_length, dry_last_n: what was said.
+        guidance_scale: how far from what the model says without the prompt, [0, ∞).
         logit_bias: pairs of a token id and what is added to its logit, or a mapping; -∞ bars a token.
         bad_words: sequences of token ids that are never completed.
         dry_breakers: strings that end a repeated sequence for DRY.
