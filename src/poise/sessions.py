@@ -27,7 +27,7 @@ DRAWN: frozenset[str] = frozenset({*PARAMETERS, *LISTS}) - {"guidance_scale"}
 
 
 class Law(Protocol):
-    """The law on an engine's own arrays; `law.py` is its definition, row by row."""
+    """The law on an engine's own arrays; `poise.law` is its definition, row by row."""
 
     def reshape(
         self,

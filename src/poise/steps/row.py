@@ -17,7 +17,7 @@ Scores = NDArray[np.float64]  # (n,): logits after the steps so far
 Ids = NDArray[np.intp]  # (n,): token ids, ascending
 
 # Every sum here carries a bound on its error. A decision that the error could turn is never taken: it goes to
-# a finer sum, and at last to the definition in law.py. That is why the kept sets are exactly those of law.py.
+# a finer sum, and at last to the definition. That is why the kept sets are exactly those of the law.
 ROUGH = 1e-5  # a sum of float32 exponentials: 2e-7 |z| from the argument, 3e-7 from exp; |z| > 40 weighs nothing
 FINE = 1e-10  # the same in float64: 1e-16 per term, 2^19 terms
 WIDTH = 16  # tokens that share one peak; also every how manieth token a sample takes
@@ -109,13 +109,13 @@ class Row:
         return np.asarray(self.values.astype(np.float64) / scale)
 
     def sigma(self, scale: float) -> float:
-        """The standard deviation of what is left of the scores, bit for bit as law.py has it."""
+        """The standard deviation of what is left of the scores, bit for bit as the law has it."""
         if scale not in self._sigma:
             self._sigma[scale] = spread(self.scores(scale))
         return self._sigma[scale]
 
     def heat(self, params: SamplingParams) -> float:
-        """The dynamic temperature over all tokens, bit for bit as law.py has it."""
+        """The dynamic temperature over all tokens, bit for bit as the law has it."""
         key = params.temperature, params.dynatemp_range, params.dynatemp_exponent, params.dialect
         if key not in self._heats:
             self._heats[key] = heat_of("dynatemp_range", self.values.astype(np.float64), params, self.values.size)
@@ -145,7 +145,7 @@ def sums_of(z: Scores) -> Sums:
 
 
 def spread(z: Scores) -> float:
-    """The population's standard deviation of what is left, as law.py has it."""
+    """The population's standard deviation of what is left, as the law has it."""
     return float(np.std(z[z > -np.inf]))
 
 

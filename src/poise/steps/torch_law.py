@@ -22,7 +22,7 @@ class TorchLaw:
     """The law on (B, V) torch tensors, each pair of row and setting by itself.
 
     A result never depends on what else is in the batch: every number comes from one row alone.
-    `law.py` is the definition; tests hold the two equal.
+    `poise.law` is the definition; tests hold the two equal.
     """
 
     def __init__(self) -> None:
