@@ -37,7 +37,7 @@ Bigram = Callable[[int], NDArray[np.float64]]  # last token -> logits, (V,)
 
 
 class FakeLaw:
-    """`law.py`, row by row, on NumPy arrays: the definition itself."""
+    """`poise.law`, row by row, on NumPy arrays: the definition itself."""
 
     def reshape(
         self,
