@@ -3,8 +3,10 @@
 #   make demo        the article, measured; writes and opens the report
 #   make test        the test suite (under 10 minutes)
 #   make check       ruff, mypy, house style, generated docs
-#   make check-slow  the tests that take minutes: replay of 2,000 texts, 50 kills, 100,000 completions, real servers
-#   make servers     sets up vLLM's CPU build, llama-server and llama-cpp-python's server, each in an environment of its own
+#   make check-slow  the tests that take minutes: replay of 2,000 texts, 50 kills, 100,000 completions, real servers,
+#                    the law beside engines' samplers
+#   make servers     sets up vLLM's CPU build, llama-server, llama-cpp-python's server, mlx-lm and SGLang's own code, each
+#                    in an environment of its own
 #   make bench       throughput against the article's loop and transformers' generate; a verdict on 40,000 texts
 #   make bench-dial  every temperature at once against two, or 151 (with vLLM's CPU build), one by one
 #   make bench-vllm  throughput against vLLM's CPU build, in an environment of its own
@@ -32,6 +34,8 @@ TORCH ?= $(shell if [ "$$(uname -s)" != Linux ]; then echo any; \
 VLLM := .venv-vllm
 LLAMASERVER := .venv-llamaserver
 LLAMACPP := .venv-llamacpp
+MLX := .venv-mlx
+SGLANG := .venv-sglang
 PIP := pip --disable-pip-version-check
 # More threads than cores would fight each other: two workers, one thread each.
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -39,7 +43,7 @@ PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 .PHONY: help setup demo test check check-slow servers bench bench-dial bench-vllm docs upgrade browser clean
 
 help:
-	@sed -n '3,12s/^#   //p' Makefile
+	@sed -n '3,14s/^#   //p' Makefile
 
 setup: $(VENV)/.installed
 
@@ -60,7 +64,7 @@ check-slow: $(VENV)/.installed browser servers
 
 # Tests of real servers that are not set up are skipped, and say so: where one cannot be had, the rest still runs.
 servers: $(VENV)/.installed
-	@for one in $(VLLM) $(LLAMASERVER) $(LLAMACPP); do \
+	@for one in $(VLLM) $(LLAMASERVER) $(LLAMACPP) $(MLX) $(SGLANG); do \
 		$(MAKE) $$one/.installed || echo "$$one could not be set up: tests that need it will be skipped."; done
 	@CMAKE_BUILD_PARALLEL_LEVEL=2 $(BIN)/$(PIP) install -q -c constraints.txt -e ".[llamacpp]" || \
 		echo "llama-cpp-python could not be built: tests of llamacpp: will be skipped."
@@ -86,7 +90,7 @@ upgrade: $(VENV)/.installed
 	  $(BIN)/$(PIP) freeze --exclude-editable | grep -v '^torch=='; } > constraints.txt
 
 clean:
-	rm -rf $(VENV) $(VLLM) $(LLAMASERVER) $(LLAMACPP) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) $(LLAMASERVER) $(LLAMACPP) $(MLX) $(SGLANG) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # `2.13.0+cpu` names the CPU build: pip finds that or nothing, never gigabytes of CUDA. Machines whose indexes
 # have only one build of a platform (macOS) take it as it is.
@@ -122,6 +126,17 @@ $(LLAMASERVER)/.installed:
 $(LLAMACPP)/.installed:
 	$(PYTHON) -m venv $(LLAMACPP)
 	$(LLAMACPP)/bin/$(PIP) install -q "llama-cpp-python[server]>=0.3.16"
+	@touch $@
+
+# On Linux MLX has a build for CPUs.
+$(MLX)/.installed:
+	$(PYTHON) -m venv $(MLX)
+	$(MLX)/bin/$(PIP) install -q mlx-lm $(if $(filter Linux,$(shell uname -s)),"mlx[cpu]")
+	@touch $@
+
+# The files alone, beside the torch of $(VENV): what SGLang depends on is for GPUs.
+$(SGLANG)/.installed: $(VENV)/.installed
+	$(BIN)/$(PIP) install -q --no-deps --upgrade --target $(SGLANG) sglang msgspec
 	@touch $@
 
 # Browser tests need Chromium and its driver. Where they cannot be installed the tests say that they

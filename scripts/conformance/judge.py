@@ -24,6 +24,7 @@ Outcome = Literal["equal", "boundary", "tie", "different"]
 NEAR = 1e-6  # a boundary this close, or a step of float32 at the largest logit, may fall on either side in an engine
 PROBABILITY = 1e-5  # how far probabilities may be apart
 FLOAT32 = 3e-7  # relative, of a few operations
+ADDED = 1e-6  # the same of a logit that lost a penalty for each of some dozen tokens
 SMALLEST = 1e-37  # less is 0 in float32
 LOOSE = frozenset({"dynatemp_range"})  # its temperature may be close to 0: only probabilities are compared
 
@@ -144,7 +145,7 @@ def _compared(before: Row, ours: Row, stage: Stage) -> tuple[Outcome, float]:
     scale = float(max(np.max(np.abs(row)) for row in (a, b, before[left & (before > -np.inf)])))
     apart = float(np.max(np.abs(law.probabilities(a) - law.probabilities(b))))
     far = float(np.max(np.abs((a - a.max()) - (b - b.max()))))
-    close = far <= PROBABILITY + FLOAT32 * scale or bool(LOOSE & {*stage.steps})
+    close = far <= PROBABILITY + ADDED * scale or bool(LOOSE & {*stage.steps})
     return ("equal" if close and apart <= max(PROBABILITY, FLOAT32 * scale) else "different"), apart
 
 
@@ -164,6 +165,8 @@ def _excused(before: Row, ours: Row, settings: Settings, stage: Stage, said: Sai
     low, high = (_apply(before, settings, stage.steps, said, by) > -np.inf for by in (-near, near))
     if np.all(left >= (low & high)) and np.all(left <= (low | high)):
         return "boundary"
+    if "typical_p" in stage.steps and _as_typical(before, left, mine, near):
+        return "boundary"
     more, less = (np.isin(before, before[only]) for only in (left & ~mine, mine & ~left))  # what ties moves together
     for theirs, own in itertools.product((1, 0, -1), repeat=2):
         moved = before + near * (theirs * more + own * less)
@@ -171,6 +174,14 @@ def _excused(before: Row, ours: Row, settings: Settings, stage: Stage, said: Sai
             if _alike(before, _apply(moved, settings, stage.steps, said, by) > -np.inf, left):
                 return "boundary"
     return "different"
+
+
+def _as_typical(row: Row, left: NDArray[np.bool_], mine: NDArray[np.bool_], near: float) -> bool:
+    """Whether what one side has too many is as typical as the last that the other keeps, but for rounding."""
+    p = law.probabilities(row)
+    shift = np.abs(-np.log(np.maximum(p, SMALLEST)) - entropy(p))
+    sides = ((left & ~mine, mine), (mine & ~left, left))
+    return all(np.all(np.abs(shift[odd] - shift[kept].max()) <= near) for odd, kept in sides if np.any(odd))
 
 
 def _alike(row: Row, one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.conformance import golden
-from scripts.conformance.judge import NEAR, PROBABILITY, Score
+from scripts.conformance.judge import FLOAT32, NEAR, PROBABILITY, Score
 from scripts.conformance.known import CANNOT, KNOWN
 
 from poise.dialects import DIALECTS, Dialect
@@ -72,7 +72,8 @@ def _lines(figures: Figures) -> Iterator[str]:
     )
     worst = max((f["apart"] for f in figures.values()), default=0.0)
     yield ""
-    yield f"Probabilities: at most {worst:.1e} apart, of the {PROBABILITY:g} allowed."
+    yield f"Probabilities: at most {worst:.1e} apart. {PROBABILITY:g} is allowed; where the largest logit is"
+    yield f"above {PROBABILITY / FLOAT32:.0f}, as under very low temperatures, {FLOAT32:g} of it, as float32 holds no more."
     yield ""
     yield "## Parameters"
     yield ""
