@@ -63,7 +63,7 @@ def _top_p(left: Left, facts: Facts) -> Mask | None:
     rounding = ROUNDING if facts.params.how.rules.top_p_passes else -ROUNDING
     for rest, error in below.masses() if below else [(0.0, 0.0)]:
         target = (facts.number("top_p") + rounding) * (mass[-1] + rest)
-        low, high = np.searchsorted(mass, [target - error - FINE * target, target + error + FINE * target])
+        low, high = mass.searchsorted([target - error - FINE * target, target + error + FINE * target])
         if high == mass.size and below and not below.doomed:
             return None  # the nucleus may go on below the floor
         if low == high or low >= mass.size - 1:

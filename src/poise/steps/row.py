@@ -21,6 +21,7 @@ Ids = NDArray[np.intp]  # (n,): token ids, ascending
 ROUGH = 1e-5  # a sum of float32 exponentials: 2e-7 |z| from the argument, 3e-7 from exp; |z| > 40 weighs nothing
 FINE = 1e-10  # the same in float64: 1e-16 per term, 2^19 terms
 WIDTH = 16  # tokens that share one peak; also every how manieth token a sample takes
+WIDE = 64  # the same where few peaks are asked for
 DEEP = -1000.0  # logits under the top: what lies there weighs nothing
 
 
@@ -52,21 +53,23 @@ class Row:
         self._heats: dict[tuple[object, ...], float] = {}
         self._bent: dict[tuple[object, ...], Row] = {}
         self._sigma: dict[float, float] = {}
+        self._peaks: dict[int, Values] = {}
 
     @functools.cached_property
     def top(self) -> float:
         """The largest logit."""
-        return float(self.values.max())
-
-    @functools.cached_property
-    def peaks(self) -> Values:
-        """The largest logit of each group of `WIDTH` tokens, ascending, (V // WIDTH,)."""
-        count = self.values.size // WIDTH
-        return np.sort(self.values[: count * WIDTH].reshape(WIDTH, count).max(axis=0))
+        peaks = next(iter(self._peaks.values()), None)
+        return float(self.values.max() if peaks is None else peaks[-1])
 
     def kth(self, k: int) -> float:
-        """The k-th largest peak, which the k-th largest logit is not below."""
-        return float(self.peaks[-k]) if k <= self.peaks.size else self.lowest
+        """The k-th largest peak of groups of tokens, which the k-th largest logit is not below."""
+        width = WIDE if 4 * k * WIDE <= self.values.size else WIDTH  # few peaks are quick to sort
+        if width not in self._peaks:
+            count = self.values.size // width
+            groups, rest = self.values[: count * width].reshape(width, count), self.values[count * width :]
+            self._peaks[width] = np.sort(np.concatenate([groups.max(axis=0), rest]))
+        peaks = self._peaks[width]
+        return float(peaks[-k]) if k <= peaks.size else self.lowest
 
     def weights(self, values: Values, scale: float) -> NDArray[np.float32]:
         """exp((l - top) / scale), (n,)."""

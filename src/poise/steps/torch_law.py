@@ -158,7 +158,7 @@ def _cut(row: Row, steps: tuple[str, ...], facts: Facts, scale: float) -> tuple[
 def _kept(row: Row, steps: tuple[str, ...], facts: Facts, start: tuple[float, float, bool]) -> tuple[Ids, float] | None:
     """The tokens left of those at the floor or above, and the scale; None where rounding would decide."""
     scale, floor, doomed = start
-    facts = facts._replace(listed=row.values.size)
+    counts, facts = "dynatemp_range" in steps, facts._replace(listed=row.values.size)
     ids = np.flatnonzero(row.values >= floor)
     z: Scores = row.values[ids].astype(np.float64)
     below: Below | None = Below(row, ids, 1.0, doomed) if floor > row.lowest else None
@@ -174,6 +174,7 @@ def _kept(row: Row, steps: tuple[str, ...], facts: Facts, start: tuple[float, fl
         if mask is None:
             return None
         kept = z[mask]
-        facts = facts._replace(listed=listed_after(name, z.size, kept.size, facts))
+        if counts:
+            facts = facts._replace(listed=listed_after(name, z.size, kept.size, facts))
         ids, z, below = ids[mask], kept, None
     return ids, scale
