@@ -72,6 +72,7 @@ servers: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.decide
+	$(BIN)/python -m bench.law
 
 bench-dial: $(VENV)/.installed
 	$(BIN)/python -m bench.dial
