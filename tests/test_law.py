@@ -244,7 +244,7 @@ def test_temperatures_as_engines_take_them() -> None:
         for d in ("transformers", "vllm", "sglang")
     }
     assert [heats[t, "transformers"] for t in (0, 1e-7, 0.005, 0.7)] == [0, 1e-7, 0.005, 0.7]
-    assert [heats[t, "vllm"] for t in (0, 1e-7, 0.005, 0.7)] == [0, 0, 0.01, 0.7]
+    assert [heats[t, "vllm"] for t in (0, 1e-7, 0.005, 0.7)] == [0, 0.01, 0.01, 0.7]
     assert [heats[t, "sglang"] for t in (0, 1e-7, 0.005, 0.7)] == [0, 0, 0.005, 0.7]
     assert kept(law.reshape(row(1, 2), SamplingParams(temperature=1e-7, top_k=1, dialect="vllm"))) == [1]
 

@@ -31,6 +31,7 @@ KNOWN = (
     Known("transformers", "every bar", "a row with every token barred goes on, to an error of torch or to NaN", "an error that says so, before the token", "run"),
     Known("transformers", "penalty_last_n", "has no windows", "an extension: leave it out to have what the engine does", "read"),
     Known("vllm", "top_k", "on GPUs the Triton kernel keeps exactly k, lower ids first; PyTorch and FlashInfer keep ties", "keeps ties", "PyTorch run, kernels read"),
+    Known("vllm", "logit_bias", "one beyond ±100 is clamped in a request, and taken as it is by `SamplingParams` in Python", "refuses it", "run"),
     Known("vllm", "penalty_last_n", "has no windows", "an extension: leave it out to have what the engine does", "read"),
     Known("llama.cpp", "top_k, top_p, typical_p, xtc_probability, temperature 0", "of tokens that tie at the boundary, which ones stay is left to an unstable sort", "the lowest ids stay", "run: counted as ties"),
     Known("llama.cpp", "typical_p", "where a token is barred, or so unlikely that float32 has 0 for it (about 100 logits below the top), the entropy is NaN (0 · ln 0) and what stays has nothing to do with it", "0 · ln 0 is 0", "run: such rows end there and are counted as undefined"),

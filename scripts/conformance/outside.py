@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scripts.conformance.judge import Score, Stage, judged, said_of
-from scripts.conformance.rows import Group, Wanted, groups
+from scripts.conformance.rows import Group, Rng, Wanted, groups
 
 from poise.dialects import DIALECTS, Dialect
 
@@ -49,6 +49,10 @@ class Engine(NamedTuple):
         return (ROOT / self.folder / ".installed").exists()
 
 
+def _tiny(rng: Rng, size: int) -> float:
+    return float(rng.choice([0.004, 5e-6]))
+
+
 _PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 _VLLM = Wanted("vllm", ("bad_words", "logit_bias", *_PENALTIES, "temperature", "min_p", "top_k", "top_p"))
 VLLM = Engine(
@@ -56,7 +60,7 @@ VLLM = Engine(
     (
         (_VLLM, 0.9),
         (_VLLM._replace(values={"temperature": lambda rng, size: 0.0}, always=("temperature",)), 0.05),
-        (_VLLM._replace(values={"temperature": lambda rng, size: 0.004}, always=("temperature",)), 0.05),
+        (_VLLM._replace(values={"temperature": _tiny}, always=("temperature",)), 0.05),
     ),
 )  # fmt: skip
 _MLX = Wanted(

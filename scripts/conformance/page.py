@@ -72,8 +72,9 @@ def _lines(figures: Figures) -> Iterator[str]:
     )
     worst = max((f["apart"] for f in figures.values()), default=0.0)
     yield ""
-    yield f"Probabilities: at most {worst:.1e} apart. {PROBABILITY:g} is allowed; where the largest logit is"
-    yield f"above {PROBABILITY / FLOAT32:.0f}, as under very low temperatures, {FLOAT32:g} of it, as float32 holds no more."
+    large = f"{PROBABILITY / FLOAT32:.0f}"
+    yield f"Probabilities: at most {worst:.1e} apart. {PROBABILITY:g} is allowed; where the largest logit is above"
+    yield f"{large}, as under very low temperatures, {FLOAT32:g} of it, as float32 holds no more."
     yield ""
     yield "## Parameters"
     yield ""
@@ -118,7 +119,8 @@ def _cell(step: str, dialect: Dialect, found: Mapping[str, Any] | None) -> str:
     if not dialect.has(step):
         return "–"
     vectors = sum(step in c.params.steps for c in golden.CASES if c.params.dialect == dialect.name)
-    more = f"; {vectors} vectors" if vectors else ""
+    many = f"{vectors} vector{'s' * (vectors > 1)}"
+    more = f"; {many}" if vectors else ""
     total: Counter[str] = Counter()
     for names, counts in (found or {"steps": {}})["steps"].items():
         if step in names.split("+"):
@@ -130,7 +132,7 @@ def _cell(step: str, dialect: Dialect, found: Mapping[str, Any] | None) -> str:
         return f"run, {sum(total.values()):,} rows{beside}{more}"
     if step in dialect.extensions:
         return f"extension{more}"
-    return f"{vectors} vectors" if vectors else "read"
+    return many if vectors else "read"
 
 
 def _table(heads: tuple[str, ...], rows: Any) -> Iterator[str]:

@@ -111,7 +111,7 @@ _TRANSFORMERS = Dialect(
         "tfs", "top_a", "mirostat", "xtc_probability",
     }),
     defaults={"temperature": 0},  # greedy unless generation_config.json says do_sample
-    version="5.14.1",
+    version="5.24.0",
 )  # fmt: skip
 _LLAMA_CPP_ORDER = (
     "logit_bias", *_PENALTIES, "dry_multiplier", "top_n_sigma", "top_k", "typical_p", "top_p", "min_p",
@@ -132,13 +132,13 @@ DIALECTS: Mapping[str, Dialect] = {
             order=(
                 "bad_words", "logit_bias", *_PENALTIES, "temperature", "min_p", "top_k", "top_p",
             ),
-            source="vLLM 0.33, vllm/v1/sample/sampler.py",
+            source="vLLM 0.32, vllm/v1/sample/sampler.py, vllm/sampling_params.py",
             rules=Rules(
-                top_p_zero="refused", greedy_below=1e-5, temperature_floor=0.01,
+                top_p_zero="refused", temperature_floor=0.01,
                 scopes={**Rules().scopes, "bad_words": "output"},
             ),
             limits={"temperature": (0, 2), "logit_bias": (-100, 100)},
-            version="0.33.0",
+            version="0.32.0",
         ),
         Dialect(
             name="llama.cpp",
