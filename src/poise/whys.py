@@ -121,7 +121,9 @@ class _Following:
         params = request.params
         self.parameter, self.value = parameter, float(value)
         self.fixed = params.without(parameter)
-        self.on = parameter in params.active()
+        self.on = parameter in params.active() or bool(
+            PARAMETERS[parameter].leaders
+        )  # which stand at a value of theirs
         self.how = motion(parameter, self.fixed)
         self.breakers = breakers_of(engine, self.fixed, parameter) if self.how.exact else frozenset()
         low, high = _range(parameter, params.how, engine.vocab_size, len(request.prompt_ids) + request.max_tokens)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from poise.cli.flags import MAX_TOKENS, Drawing, Subject, command, draws_of, flag
 from poise.cli.grammar import OFF, RANGES
 from poise.cli.schemas import ChangeRecord, CompletionRecord, Generated, ReachRecord
-from poise.cli.terminal import counted, one_line, show, show_heading, show_json, stretch
+from poise.cli.terminal import counted, one_line, show, show_heading, show_json, stretch, wrapped
 from poise.errors import UsageError
 from poise.params import PARAMETERS
 from poise.records import Completion, params_record
@@ -68,10 +68,12 @@ def show_whys(found: list[Why], subject: Subject, asked: Drawing) -> None:
         show_heading(f"{request.params.label}, draw {request.draw}")
         show(w.completion.text.strip("\n"))
         head = ("parameter", " drawn at", "this very text on", "below it", "above it")
-        show(f"\n{Table('', head, [_row(r) for r in w.reaches], ()).text()}")
-        for reach in w.reaches:
-            if reach.span is None:
-                show(f"{reach.parameter} cannot be told exactly: {reach.why}")
+        told = [r for r in w.reaches if r.span is not None or r.on]
+        show(f"\n{Table('', head, [_row(r) for r in told], ()).text()}")
+        for reach in (r for r in told if r.span is None):
+            show(wrapped(f"{reach.parameter} cannot be told exactly: {reach.why}"))
+        if rest := [r.parameter for r in w.reaches if r not in told]:
+            show(wrapped(f"of what is off, these cannot be told exactly (--json says why): {', '.join(rest)}"))
     show(f"\nNext: {_dial(found[0], subject, asked)}")
 
 

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from poise.contests.moment import Contest, Moment, Part, lead
+from poise.contests.moment import TINY, Contest, Moment, Part, lead
 from poise.errors import ParameterError
 from poise.spans import Cut, Span
 
@@ -45,16 +45,16 @@ def heat_parts(moment: Moment, span: Span, find: Callable[[Span], list[Part]]) -
     found: list[Part] = []
     for part in stretches(span, [zero, floor]):
         if part.low < floor:  # greedy, or lifted to the floor: all alike
-            found.append(alone(moment, part))
+            found.append(alone(moment, part, part.low.value if part.high <= zero else max(part.low.value, TINY)))
         else:
             found += find(part)
     return joined(found)
 
 
-def alone(moment: Moment, span: Span, whole: bool = False) -> Part:
-    """The winner of a stretch on which the law is the same throughout; none where it bars every token."""
+def alone(moment: Moment, span: Span, value: float) -> Part:
+    """The winner of a stretch on which the law is the same as at a value; none where it bars every token."""
     try:
-        values, scale = moment.at(inside(span, whole)[0])
+        values, scale = moment.at(value)
     except ParameterError:
         return Part(span, None)
     token = moment.drawn_of(values, scale)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from poise.contests.moment import Moment, Part, Step
-from poise.contests.splits import alone, joined, stretches
+from poise.contests.splits import alone, inside, joined, stretches
 from poise.law.penalties import dry_penalty, dry_tokens, repeats, scoped, whole_text
 from poise.params import PARAMETERS, SamplingParams
 from poise.spans import Cut, Span
@@ -23,7 +23,8 @@ def value_parts(moment: Moment, span: Span) -> list[Part]:
         Parts that tile the stretch; neighbours differ in their token.
     """
     whole = PARAMETERS[moment.step.parameter].kind == "int"
-    return joined(alone(moment, part, whole) for part in stretches(span, _changes(moment)))
+    parts = stretches(span, _changes(moment))
+    return joined(alone(moment, part, inside(part, whole)[0]) for part in parts)
 
 
 def _changes(moment: Moment) -> list[Cut]:
