@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from poise import law, noise, sampler
+from poise.breakers import breakers_of
 from poise.engines.fake import FakeEngine, make
 from poise.errors import EngineError
 from poise.params import SamplingParams, grid
@@ -23,7 +24,21 @@ SETTINGS = [
     *grid(temperature=0, repetition_penalty=1.3),
     *grid(frequency_penalty=0.5, presence_penalty=-0.5),
     *grid(typical_p=0.5),
-]
+    *grid(temperature=0.9, xtc_probability=[0.3, 1], xtc_threshold=0.05),
+    *grid(temperature=0.8, dynatemp_range=0.7, dynatemp_exponent=1.5),
+    *grid(smoothing_factor=0.3, smoothing_curve=2, top_n_sigma=1.5),
+    *grid(mirostat=[1, 2], mirostat_tau=[1, 3], mirostat_eta=0.4),
+    *grid(dry_multiplier=0.8, dry_allowed_length=1, no_repeat_ngram_size=4, temperature=0),
+    *grid(logit_bias={3: 2.0, 4: False}, bad_words=[[5], [1, 2]], epsilon_cutoff=0.01, top_a=0.1),
+    *grid(temperature=[0, 5e-6, 0.005, 0.8], min_p=0.05, frequency_penalty=0.3, dialect="vllm"),
+    *grid(temperature=[0, 0.7], top_k=5, xtc_probability=0.5, presence_penalty=0.4, dialect="llama.cpp"),
+    *grid(temperature=[0, 0.7], dynatemp_range=0.3, typical_p=0.7, dry_multiplier=0.5, dialect="llama.cpp"),
+    *grid(temperature=[0, 0.7], top_p=0.8, order=["temperature", "xtc_probability", "top_p"], xtc_probability=0.5,
+          dialect="llama.cpp"),
+    *grid(temperature=[0.7], mirostat=2, mirostat_tau=2, dialect="llama.cpp"),
+    *grid(temperature=[1e-7, 0.7], top_k=4, top_p=0.7, repetition_penalty=1.2, dialect="sglang"),
+    *grid(temperature=[0, 0.7], top_p=[0, 0.7], xtc_probability=0.5, frequency_penalty=0.5, dialect="mlx"),
+]  # fmt: skip
 PROMPTS = [Prompt("hello there world"), Prompt("a"), Prompt("one two three four five")]
 
 
@@ -40,13 +55,19 @@ def requests(engine: FakeEngine, draws: int, **more: object) -> list[Request]:
 def by_definition(engine: FakeEngine, r: Request) -> tuple[int, ...]:
     """One text by law.py and noise.py alone, a step at a time."""
     key, out = noise.key(r.seed, r.prompt_ids, r.draw), []
+    mu: float | None = None
+    breakers = breakers_of(engine, r.params)
     while True:
         logits = engine.bigram((*r.prompt_ids, *out)[-1]).astype(float)
         if len(out) < r.min_tokens:
             logits[0] = -np.inf
-        row = law.reshape(logits, r.params, law.History(r.prompt_ids, out))
+        state = law.State(noise.coin(key, len(out)) < (r.params.xtc_probability or 0), mu)
+        row = law.reshape(logits, r.params, law.History(r.prompt_ids, out, breakers), state)
         gumbel = noise.gumbel(noise.words(key, len(out), engine.vocab_size))
         out.append(int(np.argmax(row if r.params.greedy else row + gumbel)))
+        if r.params.mirostat:
+            tau, eta = r.params.number("mirostat_tau"), r.params.number("mirostat_eta")
+            mu = law.next_mu(2 * tau if mu is None else mu, tau, eta, law.surprise(row, out[-1]))
         if out[-1] == 0 or len(out) == r.max_tokens:
             return tuple(out)
 
