@@ -21,7 +21,7 @@ def test_equal_on_random_rows(engine: outside.Engine) -> None:
     assert (score.rows, score.total("different")) == (20_000, 0)
     assert score.total("boundary") <= 0.002 * sum(map(score.total, ("equal", "boundary", "tie")))
     assert {s for steps in score.counts for s in steps} == {*DIALECTS[engine.name].order}
-    assert max(score.apart.values()) <= 2e-5, "vLLM's lowest temperatures make logits of some hundred"
+    assert max(score.apart.values()) <= 1e-5
     assert version
 
 

@@ -44,7 +44,11 @@ class Stage(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """How one stage of one row came out; `apart` is the largest difference of two probabilities."""
+    """How one stage of one row came out.
+
+    `apart` is the largest difference of two probabilities; where logits are above 33, which float32 does not hold to
+    1e-6, it is as many times smaller as the largest of them is above that.
+    """
 
     steps: tuple[str, ...]
     outcome: Outcome
@@ -100,7 +104,8 @@ def _apply(logits: Row, settings: Settings, steps: tuple[str, ...], said: Said, 
     """Some steps alone, their numbers moved by a share of themselves; what top-h weighs, by as many nats."""
     params = _restricted(_frozen(settings), steps)
     if by:
-        moved = {n: v * (1 + by) for n, v in params.active().items() if PARAMETERS[n].kind == "float"}
+        names = [n for s in steps for n in (s, *FOLLOWERS.get(s, ())) if PARAMETERS[n].kind == "float"]
+        moved = {n: v * (1 + by) for n in names if (v := params.number(n)) is not None}
         if said.state.mu is not None:
             said = said._replace(state=said.state._replace(mu=said.state.mu * (1 + by)))
         if params.top_h:
@@ -146,7 +151,8 @@ def _compared(before: Row, ours: Row, stage: Stage) -> tuple[Outcome, float]:
     apart = float(np.max(np.abs(law.probabilities(a) - law.probabilities(b))))
     far = float(np.max(np.abs((a - a.max()) - (b - b.max()))))
     close = far <= PROBABILITY + ADDED * scale or bool(LOOSE & {*stage.steps})
-    return ("equal" if close and apart <= max(PROBABILITY, FLOAT32 * scale) else "different"), apart
+    apart /= max(1.0, FLOAT32 * scale / PROBABILITY)
+    return ("equal" if close and apart <= PROBABILITY else "different"), apart
 
 
 def _excused(before: Row, ours: Row, settings: Settings, stage: Stage, said: Said) -> Outcome:
@@ -163,7 +169,7 @@ def _excused(before: Row, ours: Row, settings: Settings, stage: Stage, said: Sai
         return "boundary"  # in float32 these tokens have no probability at all
     near = max(NEAR, float(np.spacing(np.float32(np.max(np.abs(before[before > -np.inf]))))))
     low, high = (_apply(before, settings, stage.steps, said, by) > -np.inf for by in (-near, near))
-    if np.all(left >= (low & high)) and np.all(left <= (low | high)):
+    if _between(before, left, low, high):
         return "boundary"
     if "typical_p" in stage.steps and _as_typical(before, left, mine, near):
         return "boundary"
@@ -182,6 +188,13 @@ def _as_typical(row: Row, left: NDArray[np.bool_], mine: NDArray[np.bool_], near
     shift = np.abs(-np.log(np.maximum(p, SMALLEST)) - entropy(p))
     sides = ((left & ~mine, mine), (mine & ~left, left))
     return all(np.all(np.abs(shift[odd] - shift[kept].max()) <= near) for odd, kept in sides if np.any(odd))
+
+
+def _between(row: Row, left: NDArray[np.bool_], low: NDArray[np.bool_], high: NDArray[np.bool_]) -> bool:
+    """Whether of each logit as many tokens are left as in one of two sets, or a number between."""
+    kind = np.unique(row, return_inverse=True)[1]
+    mine, one, other = (np.bincount(kind[kept], minlength=row.size) for kept in (left, low, high))
+    return bool(np.all(mine >= np.minimum(one, other)) and np.all(mine <= np.maximum(one, other)))
 
 
 def _alike(row: Row, one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
