@@ -184,7 +184,9 @@ def test_list(run: Run, kind: str) -> None:
     done = run("list", kind)
     items = json.loads(run("list", kind, "--json").out)["items"]
     assert items
-    assert all(item["name"] in done.out and item["meaning"] in done.out for item in items)
+    shown = " ".join(done.out.split())  # meanings are wrapped
+    assert all(item["name"] in shown and " ".join(item["meaning"].split()) in shown for item in items)
+    assert max(map(len, done.out.splitlines())) <= 100
 
 
 def test_list_models_names_every_fake_there_is(run: Run) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from poise.parameters import COMMON
 from poise.params import DIALECTS, PARAMETERS
 from poise.probes.draws import Scope
 from poise.probes.fits import Rival
 from poise.probes.shapes import Move, Shape
 
-FIRST = DIALECTS["transformers"].order  # the temperature before what truncates
-LAST = DIALECTS["temperature-last"].order
+FIRST = tuple(n for n in DIALECTS["transformers"].order if n in COMMON)  # the temperature before what truncates
+LAST = tuple(n for n in DIALECTS["temperature-last"].order if n in COMMON)
 EITHER = (FIRST, LAST)
 PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 OFFSETS = (-40.0, 4.0, 8.0, 12.0, 18.0, 26.0)  # logits that a token of probability 1 may have
@@ -125,7 +126,7 @@ def _others(name: str, value: float) -> Iterator[float]:
 
 def _misread(name: str, value: float) -> Iterator[dict[str, float]]:
     """The value as one of another parameter."""
-    for other, p in PARAMETERS.items() if value else ():
+    for other, p in ((n, PARAMETERS[n]) for n in VALUES) if value else ():
         fits = value >= p.low and not (p.low_open and value <= p.low) and (p.high is None or value <= p.high)
         whole = p.kind == "float" or value == int(value)
         if other != name and fits and whole and value != p.neutral and not (other == "top_k" and value < 1):
