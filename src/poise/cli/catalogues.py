@@ -44,7 +44,7 @@ def _shown(kind: str, items: list[Item]) -> str:
     width = max(40, min(120, shutil.get_terminal_size((WIDEST, 24)).columns) - taken - 4)
     rows: list[list[str]] = []
     for cell, item in zip(cells, items, strict=True):
-        first, *more = textwrap.wrap(item.meaning, width) or [""]
+        first, *more = textwrap.wrap(item.meaning, width, break_on_hyphens=False) or [""]
         rows += [[*cell, first], *([*[""] * len(cell), line] for line in more)]
     last = "order of the steps" if kind == "dialects" else "meaning"
     return Table(kind, ("name", *details, last), rows).text()
