@@ -104,8 +104,9 @@ def _apply(logits: Row, settings: Settings, steps: tuple[str, ...], said: Said, 
     """Some steps alone, their numbers moved by a share of themselves; what top-h weighs, by as many nats."""
     params = _restricted(_frozen(settings), steps)
     if by:
-        names = [n for s in steps for n in (s, *FOLLOWERS.get(s, ())) if PARAMETERS[n].kind == "float"]
-        moved = {n: v * (1 + by) for n in names if (v := params.number(n)) is not None}
+        names = (n for s in steps for n in (s, *FOLLOWERS.get(s, ())) if n in PARAMETERS)
+        numbers = {n: params.number(n) for n in names if PARAMETERS[n].kind == "float"}
+        moved = {n: v * (1 + by) for n, v in numbers.items() if v is not None}
         if said.state.mu is not None:
             said = said._replace(state=said.state._replace(mu=said.state.mu * (1 + by)))
         if params.top_h:

@@ -73,8 +73,8 @@ def _lines(figures: Figures) -> Iterator[str]:
     worst = max((f["apart"] for f in figures.values()), default=0.0)
     yield ""
     large = f"{PROBABILITY / FLOAT32:.0f}"
-    yield f"Probabilities: at most {worst:.1e} apart, of {PROBABILITY:g} that are allowed; where the largest logit is above"
-    yield f"{large}, as under very low temperatures, both are as many times larger, since float32 holds no more."
+    yield f"Probabilities: at most {worst:.1e} apart, of {PROBABILITY:g} that are allowed; where the largest logit is"
+    yield f"above {large}, as under very low temperatures, both are as many times larger, since float32 holds no more."
     yield ""
     yield "## Parameters"
     yield ""
