@@ -26,7 +26,7 @@ from poise.metrics.pairing import Pairs, pair, weighted
 from poise.metrics.readings import Readings, read_values
 from poise.metrics.units import Scope, Units, units_of_draws, units_of_groups
 from poise.params import SamplingParams
-from poise.records import Trial, params_record
+from poise.records import ParamsRecord, Trial, params_record
 from poise.resampling import sign_flip
 from poise.stats import (
     POWER,
@@ -53,8 +53,8 @@ class ComparisonRow(TypedDict):
     use_case: str
     metric: str
     unit: str
-    a: dict[str, float | int | str]
-    b: dict[str, float | int | str]
+    a: ParamsRecord
+    b: ParamsRecord
     difference: float | None
     low: float | None
     high: float | None

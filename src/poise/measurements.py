@@ -16,7 +16,7 @@ from poise.metrics.metric import CompletionMetric, GroupMetric, Metric
 from poise.metrics.needs import check_needs, unmet_needs
 from poise.metrics.readings import Readings, read_values
 from poise.metrics.units import Scope, Units, units_of_draws, units_of_groups
-from poise.records import Trial, params_record
+from poise.records import ParamsRecord, Trial, params_record
 from poise.stats import Bounds, Interval, effective_units, mean_interval
 from poise.study import Study
 from poise.tables import Footnotes, Table, figure, interval, whole_html, whole_text
@@ -33,7 +33,7 @@ class MeasurementRow(TypedDict):
     """One measurement as plain data."""
 
     use_case: str
-    params: dict[str, float | int | str]
+    params: ParamsRecord
     trial: str
     names: list[str]
     metric: str

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import optimize
 
 from poise import noise
-from poise.contests.moment import TINY, Moment, Values, crossing, lead
+from poise.contests.moment import TINY, Floats, Moment, Values, crossing, lead
 from poise.contests.splits import inside
 from poise.law import ROUNDING, probabilities
 from poise.motions import Motion, before
@@ -129,15 +129,15 @@ def _formula(contest: Nested, token: int) -> float | None:
     return _BORDERS[step.parameter](z, token) if step.parameter in _BORDERS else None
 
 
-def _border_of_min_p(z: Values, token: int) -> float:
+def _border_of_min_p(z: Floats, token: int) -> float:
     return math.exp(z[token] - z.max())
 
 
-def _border_of_top_p(z: Values, token: int) -> float:
+def _border_of_top_p(z: Floats, token: int) -> float:
     return float(probabilities(z)[_ahead(z, token)].sum()) + ROUNDING
 
 
-def _border_of_typical_p(z: Values, token: int) -> float:
+def _border_of_typical_p(z: Floats, token: int) -> float:
     weights = probabilities(z)
     with np.errstate(divide="ignore"):
         surprise = -np.log(weights)
@@ -145,33 +145,33 @@ def _border_of_typical_p(z: Values, token: int) -> float:
     return float(weights[shift < shift[token]].sum()) + ROUNDING
 
 
-def _border_of_top_n_sigma(z: Values, token: int) -> float:
+def _border_of_top_n_sigma(z: Floats, token: int) -> float:
     sigma = float(np.std(z[np.isfinite(z)]))
     return (float(z.max()) - float(z[token])) / sigma if sigma else math.inf
 
 
-def _border_of_epsilon(z: Values, token: int) -> float:
+def _border_of_epsilon(z: Floats, token: int) -> float:
     return float(probabilities(z)[token])
 
 
-def _border_of_eta(z: Values, token: int) -> float:
+def _border_of_eta(z: Floats, token: int) -> float:
     p = probabilities(z)
     spread = float(np.exp(-np.sum(p[p > 0] * np.log(p[p > 0]))))  # e^H
     return max(float(p[token]), (float(p[token]) * spread) ** 2)
 
 
-def _border_of_top_a(z: Values, token: int) -> float:
+def _border_of_top_a(z: Floats, token: int) -> float:
     p = probabilities(z)
     return float(p[token] / p.max() ** 2)
 
 
-def _border_of_xtc(z: Values, token: int) -> float | None:
+def _border_of_xtc(z: Floats, token: int) -> float | None:
     """Above the probability of the next token below it there is none left to go down to."""
     behind = z[_ahead(-z, token)]
     return float(np.exp(behind.max() - z.max()) / np.exp(z - z.max()).sum()) if behind.size else None
 
 
-_BORDERS: Mapping[str, Callable[[Values, int], float | None]] = {
+_BORDERS: Mapping[str, Callable[[Floats, int], float | None]] = {
     "min_p": _border_of_min_p,
     "top_p": _border_of_top_p,
     "typical_p": _border_of_typical_p,

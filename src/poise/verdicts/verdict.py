@@ -10,11 +10,10 @@ from poise.effects import Effect
 from poise.goals import Constraint, Goal
 from poise.holdouts import Gain
 from poise.metrics.units import Scope
-from poise.records import Trial, params_record
+from poise.records import ParamsRecord, Trial, params_record
 
 Status = Literal["better", "no difference", "undecided", "constraints", "not enough"]
 KeptStatus = Literal["kept", "kept in the mean", "broken in the mean", "broken", "no data"]
-Params = dict[str, float | int | str]
 
 
 class Kept(NamedTuple):
@@ -228,7 +227,7 @@ class Verdict:
 class NaiveRow(TypedDict):
     """`Naive` as plain data."""
 
-    params: Params
+    params: ParamsRecord
     promised: float | None
     delivered: GainRecord
 
@@ -274,7 +273,7 @@ class KeptRow(TypedDict):
 class ContenderRow(TypedDict):
     """A contender as plain data."""
 
-    params: Params
+    params: ParamsRecord
     names: list[str]
     mean: float | None
     n_units: int
@@ -300,9 +299,9 @@ class VerdictRow(TypedDict):
     n_prompts: int
     n_units: int
     held_out: int
-    baseline: Params
-    recommended: Params | None
-    best_set: list[Params]
+    baseline: ParamsRecord
+    recommended: ParamsRecord | None
+    best_set: list[ParamsRecord]
     detected: bool
     promised: float | None
     promised_low: float | None
