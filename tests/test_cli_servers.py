@@ -46,6 +46,7 @@ def test_a_sweep_probes_first_and_the_verdict_knows_who_drew(run: Run, tmp_path:
         assert "share their work" not in planned.out
         done = run(*words)
         assert done.code == 0, done.err
+        assert "Probed the server first" in done.err
         assert "64 texts drawn, 0 reused" in done.out  # 8 prompts, 2 draws; greedy and engine-default join
         assert "the server was asked 64 times" in done.out
         again = json.loads(run(*words, "--json").out)
@@ -55,6 +56,13 @@ def test_a_sweep_probes_first_and_the_verdict_knows_who_drew(run: Run, tmp_path:
         assert {"temperature", "top_p", "seed", "stop"} <= {f.name for f in Probe.read(record).findings}
         assert study.fingerprint.served
         assert {n for t in study.trials("tales") for n in t.names} == {"greedy", "engine-default"}
+    assert run("report", "--study", "s.db", "-o", "page.html").code == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "luck of its own" in page
+    assert "share their noise" not in page
+    assert "the same noise" not in page
+    assert "What the server honours" in page
+    assert f"poise sweep &#39;{url}#fake-64&#39;" in page  # the command draws there again
     decided = run("decide", "s.db", "--baseline", "temperature=0.3")
     assert "The server drew these texts by itself" in decided.out
     assert "share no noise" in run("compare", "temperature=0.3", "temperature=1.5", "--study", "s.db").out

@@ -63,7 +63,7 @@ def test_the_fingerprint_is_of_kind_model_weights_and_thinking(engines: Any) -> 
         assert other != key()
     found = engines(Wire(), probed()).fingerprint
     assert (found.dtype, found.path) == ("server", "server/vllm")
-    assert found.provenance == {"server": "vllm", "version": "0.33.0", "probed": "2023-11-14"}
+    assert found.provenance == {"server": "vllm 0.33.0", "url": found.provenance["url"], "probed": "2023-11-14"}
 
 
 def test_prompt_ids_identify_how_it_is_asked(engines: Any) -> None:

@@ -183,10 +183,12 @@ def _target(study: Study, readings: Readings, aim: Aim) -> Matrix:
         )
     found = np.asarray(reference_values(study, readings.use_case, metric, readings.context))
     if not np.isfinite(found).any():
+        step = "Give each prompt its `reference` and sweep again, or name a number under near"
+        if study.fingerprint.served:
+            step = "A server cannot score them: take another goal, for example `poise decide --raise distinct_2`"
         raise UseCaseError(
-            f"To hold {metric.name} near the reference, prompts need reference texts", "none that was scored",
-            "Give each prompt its `reference` and sweep again, or name a number under near",
-        )  # fmt: skip
+            f"To hold {metric.name} near the reference, prompts need reference texts", "none that was scored", step
+        )
     return found
 
 

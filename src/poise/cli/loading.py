@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import poise
 from poise.cli.flags import Drawing, flag
 from poise.cli.progress import ProbeMeter
-from poise.cli.terminal import tell
+from poise.cli.terminal import counted, tell
 from poise.errors import UsageError
 from poise.probes import BUDGET
 from poise.probes.looking import look_first
@@ -61,5 +61,10 @@ def look(engine: Engine, settings: Sequence[SamplingParams], asked: Drawing) -> 
         asked: the flags.
     """
     if not asked.dry_run and getattr(engine, "learn", None) is not None:
+        known = getattr(engine, "probe", None)
         with ProbeMeter(BUDGET) as meter:
             look_first(engine, settings, meter)
+        found = getattr(engine, "probe", None)
+        if found is not None and known is None:
+            cost = f"{counted(found.requests, 'request')}, {counted(found.tokens, 'token')}"
+            tell(f"Probed the server first ({cost}); `poise probe` shows what it honours.")

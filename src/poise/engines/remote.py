@@ -7,7 +7,6 @@ import time
 import weakref
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from poise import codec
 from poise.engines.remote_calls import Manners, check_answer, pseudo_ids
@@ -105,7 +104,7 @@ class RemoteEngine:
         """What is known of a server: kind, model and what identifies its weights."""
         about = self.about
         made = time.strftime("%Y-%m-%d", time.gmtime(self.probe.made_at)) if self.probe else ""
-        known = {"server": urlsplit(self.wire.url).netloc, "version": about.version, "probed": made}
+        known = {"server": f"{about.kind} {about.version}".strip(), "url": self.wire.url, "probed": made}
         return Fingerprint(
             model=self.name,
             weights=_hash("weights", about.kind, about.model, about.identity),

@@ -16,13 +16,14 @@ from poise.goals import Goal
 from poise.metrics import METRICS
 from poise.params import DIALECTS, PARAMETERS, Parameter
 from poise.records import Trial
-from poise.reports import bundle, summary
+from poise.reports import bundle, served, summary
 from poise.reports.axes import value_of
 from poise.reports.claims import ARTICLE
 from poise.reports.findings import noun
 from poise.reports.recipe import make_recipe
 from poise.reports.ruling import NO_GOAL
 from poise.reports.sections import Section, make_section
+from poise.servers.honours import Finding
 from poise.study import Study
 from poise.targets import checked_target, write_target
 
@@ -99,7 +100,7 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
     trials = list(dict.fromkeys(t for s in surveys for t in s.trials))
     on_page = {c.metric for s in sections for c in (*s.glance.columns, *s.rest.columns)}
     claims = [c for s in sections for c in s.claims]
-    script, style = bundle.script(), bundle.style()
+    script, style, found = bundle.script(), bundle.style(), served.findings(study)
     return (
         environment()
         .get_template("page.html.j2")
@@ -118,7 +119,8 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
             fingerprint=study.fingerprint,
             circumstances=study.provenances(),
             dialects=[DIALECTS[d] for d in dict.fromkeys(t.params.dialect for t in trials)],
-            noise=NOISE,
+            noise=_noise(study, found),
+            honoured=found,
             no_goal=NO_GOAL,
             method=METHOD,
             verdicts=VERDICTS if any(s.ruling for s in sections) else "",
@@ -131,6 +133,12 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
             policy=bundle.policy([script], [style]),
         )
     )
+
+
+def _noise(study: Study, found: Sequence[Finding]) -> str:
+    if not study.fingerprint.served:
+        return NOISE
+    return served.NOISE if found else served.UNPROBED
 
 
 def environment() -> jinja2.Environment:

@@ -14,6 +14,7 @@ from poise.escapes import changed
 from poise.params import PARAMETERS, Number
 from poise.records import Fingerprint, Prompt, Trial
 from poise.reports.axes import value_of
+from poise.reports.served import address, dialect_flags
 from poise.reports.survey import Limits, Survey
 from poise.usecases import built_in_names, load_use_case
 
@@ -52,13 +53,14 @@ def make_recipe(fingerprint: Fingerprint, survey: Survey) -> Recipe:
     needs_file = not built_in and _needs_file(survey)
     source = ["-f", survey.use_case] if built_in else ["-f", "usecase.yaml"] if needs_file else _prompt_flags(survey)
     swept = [t for t in survey.trials if not t.names] or list(survey.trials)
-    start = ["poise", "sweep", fingerprint.model, *source]
+    model, *how = address(fingerprint)
+    start = ["poise", "sweep", model, *source, *how]
     end = ["--dtype", fingerprint.dtype] if fingerprint.dtype in DTYPES else []
     end += [] if any(t.names for t in survey.trials) else ["--no-baselines"]
     end += ["--study", "again.db"]
     commands = [
         shlex.join([*start, *flags, *_draw_flags(survey, seed, limits), *end])
-        for limits, seed, flags in itertools.product(survey.limits, survey.seeds, _grids(swept))
+        for limits, seed, flags in itertools.product(survey.limits, survey.seeds, _settings(fingerprint, swept))
     ]
     text = use_case_file(survey) if needs_file else ""
     too_long = len(text) > MAX_FILE
@@ -84,6 +86,14 @@ def _draw_flags(survey: Survey, seed: int, limits: Limits) -> list[str]:
     flags = ["--draws", str(survey.most), "--seed", str(seed), "--max-tokens", str(limits.max_tokens)]
     flags += ["--min-tokens", str(limits.min_tokens)] if limits.min_tokens else []
     return flags + [part for s in limits.stop for part in ("--stop", s)]
+
+
+def _settings(fingerprint: Fingerprint, trials: Sequence[Trial]) -> list[list[str]]:
+    """Flags of the sweeps that draw the settings, dialect by dialect."""
+    parts: dict[str, list[Trial]] = {}
+    for trial in trials:
+        parts.setdefault(trial.params.dialect, []).append(trial)
+    return [[*flags, *dialect_flags(fingerprint, part)] for part in parts.values() for flags in _grids(part)]
 
 
 def _grids(trials: Sequence[Trial]) -> list[list[str]]:
