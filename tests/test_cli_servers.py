@@ -95,8 +95,9 @@ def test_probe_prints_what_it_found_and_its_json_is_documented(run: Run, tmp_pat
 def test_a_dial_on_a_server_is_drawn_here(run: Run, tmp_path: Path) -> None:
     with server() as url:
         words = ("the ship", "--temperature", "0..1.5", "--max-tokens", "6")
-        done = run("dial", url, *words, "--top-k", "10")
+        done = run("dial", url, *words, "--top-k", "10", "--report", "d.html")
         assert done.code == 0, done.err
+        assert f"poise dial &#39;{url}#fake-64&#39;" in Path("d.html").read_text(encoding="utf-8")
         assert "100.0% of the range is known exactly" in done.out
         refused = run("dial", url, *words)
     assert refused.code in (2, 3)
