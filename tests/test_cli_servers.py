@@ -92,6 +92,24 @@ def test_probe_prints_what_it_found_and_its_json_is_documented(run: Run, tmp_pat
     assert found["requests"] <= 300
 
 
+@pytest.mark.parametrize("style", ["vllm", "llama.cpp"])
+def test_a_text_is_shown(run: Run, style: str) -> None:
+    with server(style=style) as url:
+        done = run("generate", url, "the ship and", "--temperature", "0.7", "--max-tokens", "6", "--draws", "2")
+        again = json.loads(
+            run(
+                "generate", url, "the ship and", "--temperature", "0.7", "--max-tokens", "6", "--draws", "2", "--json"
+            ).out
+        )
+    assert "temperature=0.7, draw 1" in done.out
+    assert len(again["completions"]) == 2
+    assert all(c["text"].strip() in done.out for c in again["completions"])
+    with poise.Study.open(again["study"], read_only=True) as study:
+        assert (
+            len([*study.completions(params=poise.SamplingParams(temperature=0.7))]) == 2
+        )  # the dialect is the server's
+
+
 def test_a_dial_on_a_server_is_drawn_here(run: Run, tmp_path: Path) -> None:
     with server() as url:
         words = ("the ship", "--temperature", "0..1.5", "--max-tokens", "6")

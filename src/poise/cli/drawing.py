@@ -82,7 +82,7 @@ def generate(model: Model, prompt: OnePrompt, asked: Drawing, explain: WhyFlag =
         show_whys(poise.why(engine, prompt, settings[0], **options), subject, asked)
         return
     with drawn(engine, prompt, settings, plan, options, baselines=False) as study:
-        completions = [c for c in study.completions(params=settings[0]) if _answers(c, plan, options)]
+        completions = [c for c in study.completions(params=plan.trials[0].params) if _answers(c, plan, options)]
         if asked.as_json:
             show_json(Generated(study=str(study.path), completions=[completion_record(c) for c in completions]))
             return
