@@ -18,7 +18,7 @@ from poise.engines.remote_codec import RemoteCodec
 from poise.engines.remote_options import ServerOptions
 from poise.engines.remote_session import Rating, RemoteSession, row_of
 from poise.engines.returned import NO_OFFSET, ReturnedLaw, Row, Spot, why_not
-from poise.engines.vendors import vendor
+from poise.models.vendors import vendor
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
