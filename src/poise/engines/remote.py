@@ -12,8 +12,8 @@ from poise import codec
 from poise.engines.remote_calls import Manners, check_answer, pseudo_ids
 from poise.engines.remote_drawing import Batch, Voice, changed_error
 from poise.engines.remote_options import ServerOptions
-from poise.models.vendors import vendor
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError, UsageError
+from poise.models.vendors import vendor
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address

@@ -18,8 +18,8 @@ from poise.engines.remote_codec import RemoteCodec
 from poise.engines.remote_options import ServerOptions
 from poise.engines.remote_session import Rating, RemoteSession, row_of
 from poise.engines.returned import NO_OFFSET, ReturnedLaw, Row, Spot, why_not
-from poise.models.vendors import vendor
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError
+from poise.models.vendors import vendor
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address
