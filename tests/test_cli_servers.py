@@ -92,6 +92,16 @@ def test_probe_prints_what_it_found_and_its_json_is_documented(run: Run, tmp_pat
     assert found["requests"] <= 300
 
 
+def test_what_is_honoured_otherwise_is_said_before_and_after(run: Run) -> None:
+    with server("top_k=clamped:4:6") as url:
+        words = ("sweep", url, "the ship", "--top-k", "2,9", "--draws", "8", "--max-tokens", "8", "--study", "s.db")
+        done = run(*words, "--no-baselines")
+    assert done.code == 0, done.err
+    assert "top_k: honoured otherwise" in done.err
+    compared = run("compare", "top_k=2", "top_k=9", "--study", "s.db", "--metric", "nll")
+    assert "Top_k: honoured otherwise" in compared.out or "top_k: honoured otherwise" in compared.out
+
+
 @pytest.mark.parametrize("style", ["vllm", "llama.cpp"])
 def test_a_text_is_shown(run: Run, style: str) -> None:
     with server(style=style) as url:
@@ -113,7 +123,12 @@ def test_a_text_is_shown(run: Run, style: str) -> None:
 def test_a_dial_on_a_server_is_drawn_here(run: Run, tmp_path: Path) -> None:
     with server() as url:
         words = ("the ship", "--temperature", "0..1.5", "--max-tokens", "6")
-        done = run("dial", url, *words, "--top-k", "10", "--report", "d.html")
+        prices = ("--price-in", "0.1", "--price-out", "0.2")
+        done = run("dial", url, *words, "--top-k", "10", "--report", "d.html", *prices)
+        assert "the server was asked" in done.out
+        assert "by the prices given" in done.out
+        half = run("dial", url, *words, "--top-k", "10", *prices[:2])
+        assert "Prices are given for prompts and for texts" in half.err
         assert done.code == 0, done.err
         assert f"poise dial &#39;{url}#fake-64&#39;" in Path("d.html").read_text(encoding="utf-8")
         assert "100.0% of the range is known exactly" in done.out

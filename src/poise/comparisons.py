@@ -9,6 +9,7 @@ from typing import TypedDict, overload
 
 import numpy as np
 
+from poise import served
 from poise.errors import StudyError, UsageError
 from poise.measurements import (
     BY_DEFINITION,
@@ -211,15 +212,16 @@ def compare(
         found += _compare(read_values(study, case, chosen, (first, second)), chosen, wanted, first, second)
     if not found:
         raise StudyError("Two trials are compared within a use case", "; ".join(notes), "`poise sweep` draws both")
-    return _noted(study, found, [*study.caveats(use_case), *notes, *([] if metrics else left_out(study, use_case))])
+    lacking = [] if metrics else left_out(study, use_case)
+    return _noted(study, found, (first, second), [*study.caveats(use_case), *notes, *lacking])
 
 
-def _noted(study: Study, found: Sequence[Comparison], notes: Sequence[str]) -> Comparisons:
+def _noted(study: Study, found: Sequence[Comparison], trials: Sequence[Trial], notes: Sequence[str]) -> Comparisons:
     """Where a server drew by itself, nothing can be said of shared noise."""
     if not study.fingerprint.served:
         return Comparisons(found, notes)
-    said = "the server draws by itself: draws of two settings share no noise"
-    return Comparisons([replace(c, variance_ratio=None) for c in found], [*notes, said])
+    said = served.notes(study, [t.params for t in trials])
+    return Comparisons([replace(c, variance_ratio=None) for c in found], [*notes, *said])
 
 
 def _two_trials(

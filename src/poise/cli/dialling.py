@@ -27,6 +27,7 @@ from poise.cli.loading import load
 from poise.cli.progress import ShareMeter
 from poise.cli.schemas import Dialled, DialPlanRecord, DialRecord, PieceRecord
 from poise.cli.terminal import clip, counted, one_line, quoted, show, show_heading, show_json, stretch, tell, wrapped
+from poise.costs import whole_cost
 from poise.errors import ParameterError, UsageError
 from poise.params import PARAMETERS, SamplingParams
 from poise.pieces import Dial, Dials, Piece, alike
@@ -229,6 +230,8 @@ def _show(dials: Dials, plan: DialPlan, engine: Engine) -> None:
         pieces, rows = counted(round(cost.expected_pieces), "piece"), counted(round(cost.expected_rows), "row")
         took += f"; expected {pieces} and {rows} without sharing"
     show(took)
+    if asked := whole_cost(engine):
+        show(asked)
     doubtful = sum(bool(p.doubtful) for d in dials for p in d.pieces)
     if doubtful:
         hold = "1 piece holds" if doubtful == 1 else f"{doubtful:,} pieces hold"

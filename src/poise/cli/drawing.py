@@ -27,7 +27,7 @@ from poise.cli.progress import Meter
 from poise.cli.racing import sweep_in_rounds
 from poise.cli.schemas import Generated, PlanRecord, Swept, TrialRecord
 from poise.cli.terminal import clip, counted, quoted, show, show_heading, show_json, tell, wrapped
-from poise.costs import actual_cost
+from poise.costs import actual_cost, price_of
 from poise.errors import ParameterError, UsageError
 from poise.params import SamplingParams
 from poise.records import Completion, params_record
@@ -126,7 +126,7 @@ def sweep(
         return
     with drawn(engine, prompts, settings, plan, options, baselines=not no_baselines) as study:
         if asked.as_json:
-            show_json(swept_record(study, plan))
+            show_json(swept_record(study, plan, engine))
             return
         show_result(study, plan, engine)
     naming = "" if asked.study is None else f" --study {quoted(asked.study)}"
@@ -241,7 +241,7 @@ def show_result(study: Study, plan: Plan, engine: Engine) -> None:
         show(f"and {counted(len(plan.trials) - _SHOWN, 'setting')} more")
 
 
-def swept_record(study: Study, plan: Plan) -> Swept:
+def swept_record(study: Study, plan: Plan, engine: Engine) -> Swept:
     """What a sweep did, as JSON: the trials of its use cases, all their completions counted."""
     summary = study.last_sweep
     assert summary is not None, "a sweep that ends is logged"
@@ -253,6 +253,7 @@ def swept_record(study: Study, plan: Plan) -> Swept:
     return Swept(
         study=str(study.path), trials=trials, drawn=summary.drawn, reused=summary.reused, rows=summary.rows,
         requests=summary.requests, retries=summary.retries, prompt_tokens=summary.prompt_tokens, tokens=summary.tokens,
+        price=price_of(summary, engine),
     )  # fmt: skip
 
 

@@ -135,6 +135,11 @@ class RemoteLogitsEngine:
             found["vendor"] = told.params.normalised()
         return {name: params for name, params in found.items() if why_not(params, self._reach) is None}
 
+    @property
+    def spent(self) -> tuple[int, int, int]:
+        """Requests so far, second and later tries among them, and tokens of prompts."""
+        return self._asker.pool.sent, self._asker.pool.again, self._asker.read
+
     def check_law(self, params: SamplingParams) -> None:
         """Refuse a law that keeps tokens which the server does not return.
 

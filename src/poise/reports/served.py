@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from poise.params import DIALECTS
 from poise.records import Fingerprint, Trial
-from poise.servers.honours import Finding, Probe
+from poise.served import newest_probe
+from poise.servers.honours import Finding
 from poise.study import Study
 
 _OWN = (
@@ -26,12 +27,12 @@ def findings(study: Study) -> list[Finding]:
     Returns:
         Findings; none where poise drew, or nobody probed.
     """
-    if not study.fingerprint.served:
+    probe = newest_probe(study)
+    if probe is None:
         return []
     moved = {name for case in study.use_cases() for trial in study.trials(case) for name in trial.params.active()}
     wanted = moved | {"greedy", "order", "defaults", "seed", "max_tokens"}
-    records = list(study.all_noted("probe").values())
-    return [f for f in Probe.read(records[-1]).findings if f.name in wanted] if records else []
+    return [f for f in probe.findings if f.name in wanted]
 
 
 def address(fingerprint: Fingerprint) -> list[str]:
