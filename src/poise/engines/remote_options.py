@@ -42,15 +42,15 @@ class ServerOptions:
             raise UsageError("A timeout is seconds, above 0", repr(self.timeout), f"{TIMEOUT:g} is the usual one")
         if self.thinking not in (None, True, False):
             raise UsageError("thinking is on, off, or left to the server", repr(self.thinking), "True, False or None")
+        for price in (self.price_in, self.price_out):
+            if price is not None and not (_is_number(price) and price >= 0):
+                raise UsageError("A price is money per million tokens, 0 and more", repr(price), "Leave it out")
         if (self.price_in is None) != (self.price_out is None):
             raise UsageError(
                 "Prices are given for prompts and for texts",
                 "one of them",
                 "Give --price-in and --price-out",
             )
-        for price in (self.price_in, self.price_out):
-            if price is not None and not (_is_number(price) and price >= 0):
-                raise UsageError("A price is money per million tokens, 0 and more", repr(price), "Leave it out")
 
     def price(self, prompt_tokens: int, tokens: int) -> float | None:
         """What tokens cost.
