@@ -10,6 +10,7 @@ import pytest
 from scripts import probing as figures
 
 import poise.probes.desk
+from poise.cli.progress import ProbeMeter
 from poise.errors import ServerError, UsageError
 from poise.fakeserver import FakeWire
 from poise.params import PARAMETERS
@@ -214,6 +215,13 @@ def test_a_small_budget_is_kept_and_said(budget: int) -> None:
 def test_a_budget_too_small() -> None:
     with pytest.raises(UsageError, match="at least 20 requests, but got 3"):
         look(budget=3)
+    for given in ("x", 50.0, True, None):
+        with pytest.raises(UsageError, match="at least 20 requests, but got "):
+            look(budget=given)
+
+
+def test_a_budget_of_nothing_has_a_meter_too() -> None:
+    assert ProbeMeter(0).done_share() == 0
 
 
 def test_a_server_that_answers_nothing() -> None:

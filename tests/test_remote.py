@@ -143,7 +143,7 @@ def test_a_neutral_value_that_is_rejected_is_left_out_from_then_on(engines: Any)
     assert len(drawn(engine, requests(engine, 5))) == 5
     assert [c.fields.get("top_k") for c in wire.calls] == [-1, -1, 0, *[None] * 6]
     assert {c.seed for c in wire.calls[-5:]} == {None}
-    with pytest.raises(ParameterError, match="fake-64 rejects top_k \\(400: no top_k=5\\)"):
+    with pytest.raises(ParameterError, match="fake-64 rejects top_k=5 \\(400: no top_k=5\\)"):
         drawn(engine, requests(engine, 1, top_k=5))
 
 

@@ -99,6 +99,50 @@ def test_a_server_that_ignores_max_tokens_is_refused(engines: Any) -> None:
     assert all(len(c.token_ids) <= 4 for c in came)
 
 
+def test_a_server_that_ignores_stop_strings_is_refused_or_its_texts_are_cut(engines: Any) -> None:
+    found = probed(Finding("stop", "ignored", "texts go on after it"))
+
+    def stopped(engine: RemoteEngine) -> list[Request]:
+        return [
+            Request(r.prompt, r.prompt_ids, r.params, r.seed, r.draw, 24, stop=(" the", " and"))
+            for r in requests(engine, 8)
+        ]
+
+    engine = engines(Wire(lies=["stop=ignored"]), found)
+    with pytest.raises(
+        ServerError, match=r"ends a text at a stop string, but got a server that ignores it: texts go on"
+    ):
+        drawn(engine, stopped(engine))
+    assert len(drawn(engine, requests(engine, 2))) == 2, "without stop strings it does not matter"
+    for lies, options in ((["stop=ignored"], {"anyway": True}), (["stop=included"], {})):
+        engine = engines(Wire(lies=lies), found if options else None, **options)
+        texts = drawn(engine, stopped(engine))
+        assert any(c.finish_reason == "stop" for c in texts)
+        assert not [c.text for c in texts if " the" in c.text or " and" in c.text]
+
+
+def test_a_value_that_is_rejected_is_named_and_no_parameter(engines: Any) -> None:
+    engine = engines(Wire(lies=["temperature=rejected:0.9"]), concurrency=1)
+    asked = [*requests(engine, 2, temperature=0.3), *requests(engine, 2, temperature=0.9)]
+    came, error = until_it_fails(engine.generate(asked))
+    assert len(came) == 2
+    assert str(error).startswith("fake-64 rejects temperature=0.9 (400: ")
+    engine = engines(Wire(lies=["temperature=rejected:0.9"]), probed(Finding("temperature", "honoured")))
+    _, error = until_it_fails(engine.generate(requests(engine, 2, temperature=0.9)))
+    assert "settings of its own" not in str(error), "a probe saw another value honoured"
+
+
+def test_a_model_that_goes_away_is_not_listed_as_there(engines: Any) -> None:
+    def gone(number: int, call: Call, answer: Answer) -> Answer | Fault:
+        return Fault("absent", "The model fake-64 does not exist.", 404) if number > 2 else answer
+
+    _, error = until_it_fails((engine := engines(Wire(twist=gone), concurrency=1)).generate(requests(engine, 9)))
+    assert "404 from fake://vllm: The model fake-64 does not exist. fake-64 was there before: serve it again" in str(
+        error
+    )
+    assert "models there" not in str(error)
+
+
 def test_odd_options_are_refused() -> None:
     for given, said in (
         ({"timeout": 0}, "A timeout is seconds, above 0, but got 0"),

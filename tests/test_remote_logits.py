@@ -313,6 +313,11 @@ def test_servers_on_which_poise_cannot_draw(style: str, lies: list[str], hints: 
         RemoteLogitsEngine(Wire(style, lies), hints=Hints(**hints))
 
 
+def test_a_server_that_sends_more_than_the_one_token_asked_for() -> None:
+    with pytest.raises(ServerError, match=r"ends a text after max_tokens: .* but got \d+ tokens where 1 was asked for"):
+        RemoteLogitsEngine(Wire("vllm", ["max_tokens=ignored"]))
+
+
 def test_a_model_that_shows_no_end(language: Language) -> None:
     logits = language.logits.copy()
     logits[:, 0] = -60

@@ -93,6 +93,7 @@ class RemoteEngine:
         self._manners = Manners(self.wire.names, _MIN_TOKENS.get(self.about.kind, ""), raw, self.options.thinking)
         self.notes: tuple[str, ...] = ()
         self._baselines = self._found_baselines()
+        self._voice.took.update(() if probe is None else probe.honoured)
 
     @property
     def dialect(self) -> str:
@@ -204,7 +205,10 @@ class RemoteEngine:
             return
         self._check(waiting)
         batch = Batch(self._thread, self._pool, self._manners, self._place, self._voice, anyway=self.options.anyway)
-        yield from batch.draw(waiting, tally or Tally())
+        try:
+            yield from batch.draw(waiting, tally or Tally())
+        finally:
+            batch.notices.tell()
         self._check_unchanged()
 
     def _check(self, requests: Sequence[Request]) -> None:
@@ -214,14 +218,20 @@ class RemoteEngine:
                 raise self.refusal(refused) or ParameterError(f"{self.name} cannot be asked so", ", ".join(refused))
         if not self._manners.min_tokens and any(r.min_tokens for r in requests):
             raise UsageError(f"{self.name} takes no min_tokens", "some", "Leave min_tokens out")
-        limit = None if self.probe is None else self.probe.of("max_tokens")
-        if limit is not None and limit.honour in ("ignored", "rejected") and not self.options.anyway:
-            got = f"a server that {_VERBS[limit.honour]} it: {limit.evidence}"
-            raise ServerError(
-                f"{self.name} ends a text after max_tokens", got.rstrip("."), "--anyway takes texts as they come"
+        self._check_end("max_tokens", "after max_tokens", "--anyway takes texts as they come")
+        if any(r.stop for r in requests):
+            self._check_end(
+                "stop", "at a stop string", "Leave --stop out; --anyway draws texts whole, and cuts them there"
             )
         for prompt, most in {r.prompt: r.max_tokens for r in sorted(requests, key=lambda r: r.max_tokens)}.items():
             self._check_room(prompt, most)
+
+    def _check_end(self, name: str, where: str, step: str) -> None:
+        """What ends a text is refused where the server does not heed it."""
+        found = None if self.probe is None else self.probe.of(name)
+        if found is not None and found.honour in ("ignored", "rejected") and not self.options.anyway:
+            got = f"a server that {_VERBS[found.honour]} it: {found.evidence or found.how}"
+            raise ServerError(f"{self.name} ends a text {where}", got.rstrip("."), step)
 
     def _check_room(self, prompt: Prompt, max_tokens: int) -> None:
         """Whether prompt and new tokens fit, where the server says how many tokens there may be and are."""

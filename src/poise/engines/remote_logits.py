@@ -16,7 +16,7 @@ from poise import sampler
 from poise.engines.asker import Asker, Ids
 from poise.engines.remote_codec import RemoteCodec
 from poise.engines.remote_options import ServerOptions
-from poise.engines.remote_session import Rating, RemoteSession, row_of
+from poise.engines.remote_session import Rating, RemoteSession, next_token, row_of
 from poise.engines.returned import NO_OFFSET, ReturnedLaw, Row, Spot, why_not
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError
 from poise.models.vendors import vendor
@@ -247,8 +247,7 @@ class RemoteLogitsEngine:
     def _rated(self, texts: Sequence[Ids], rating: Rating) -> list[Row]:
         answers = self._asker.ask([rating.call(ids) for ids in texts])
         return [
-            row_of(a.choices[0].positions[-1].likeliest, Spot(len(ids), 0), self.vocab_size)
-            for a, ids in zip(answers, texts, strict=True)
+            row_of(next_token(a), Spot(len(ids), 0), self.vocab_size) for a, ids in zip(answers, texts, strict=True)
         ]
 
     def _echoed(self, prompt_ids: Ids, ids: Ids) -> NDArray[np.float64]:
