@@ -31,7 +31,8 @@ def expected_cost(engine: Engine, waiting: Sequence[Request]) -> list[str]:
         return []
     if engine.draws_by == "poise":
         steps = count(sum(r.max_tokens for r in waiting), "request")
-        return [f"poise draws on the server: at most {steps} of one token, fewer where texts begin alike"]
+        drawn = f"poise draws on the server: at most {steps} of one token, fewer where texts begin alike"
+        return [drawn, *getattr(engine, "notes", ())]
     read = sum(len(r.prompt_ids) for r in waiting) // _BYTES
     most = sum(r.max_tokens for r in waiting)
     money = options.price(read, most)

@@ -141,8 +141,8 @@ def _load_server(
     maker = DRAWN_HERE if draws_by == "poise" else SERVERS[kind]
     name = spec.partition(":")[2] if kind == "ollama" else spec
     made: Any = _maker(maker)(name, **local, trust_remote_code=False, server=options)
-    if (learn := getattr(made, "learn", None)) is not None:
-        learn(_maker("poise.probes.kept:kept")(made.wire.url, made.about))
+    learn: Any = getattr(made, "remember" if draws_by == "poise" else "learn")
+    learn(_maker("poise.probes.kept:kept")(made.wire.url, made.about))
     engine: Engine = made
     return engine
 

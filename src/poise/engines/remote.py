@@ -9,11 +9,11 @@ from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from poise import codec
+from poise.engines.remote_baselines import default_of, find_baselines
 from poise.engines.remote_calls import Manners, check_answer, pseudo_ids
 from poise.engines.remote_drawing import Batch, Voice, changed_error
 from poise.engines.remote_options import ServerOptions
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError, UsageError
-from poise.models.vendors import vendor
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address
@@ -25,7 +25,6 @@ from poise.servers.ollama_wire import KEY_ENV as OLLAMA_KEY
 from poise.servers.ollama_wire import OllamaWire
 from poise.servers.openai_wire import OpenAIWire
 from poise.servers.pool import Pool
-from poise.servers.usual import published
 from poise.servers.words import Place, error_of
 from poise.sessions import Tally
 
@@ -91,8 +90,10 @@ class RemoteEngine:
         )  # fmt: skip
         raw = probe is not None and probe.logprobs == "raw"
         self._manners = Manners(self.wire.names, _MIN_TOKENS.get(self.about.kind, ""), raw, self.options.thinking)
-        self.notes: tuple[str, ...] = ()
-        self._baselines = self._found_baselines()
+        default = default_of(self.about, probe, self.dialect)
+        self._baselines, self.notes = find_baselines(
+            self.about, default, self.dialect, self.options.thinking, self._why_not
+        )
         self._voice.took.update(() if probe is None else probe.honoured)
 
     @property
@@ -266,46 +267,10 @@ class RemoteEngine:
             if before != after:
                 raise changed_error(self._place, f"{name} {after!r} where it was {before!r}")
 
-    def _found_baselines(self) -> dict[str, SamplingParams]:
-        found: dict[str, SamplingParams] = {}
-        if "temperature" in self.supports:
-            found["greedy"] = SamplingParams(temperature=0, dialect=self.dialect)
-        default = self._default()
-        if isinstance(default, str):
-            self.notes = (*self.notes, f"engine-default is left out: {default}.")
-        else:
-            found["engine-default"] = default
-        return {**found, **self._recommended()}
-
-    def _recommended(self) -> dict[str, SamplingParams]:
-        """What the model's maker publishes, as far as the server takes it."""
-        told = vendor(self.about.model, self.options.thinking)
-        if told is None:
-            return {}
-        if missing := [n for n in told.params.active() if n not in self.supports]:
-            self.notes = (*self.notes, f"vendor is left out: {', '.join(missing)} cannot be asked for there.")
-            return {}
-        self.notes = (*self.notes, f"vendor: {told.family}, read {told.read} at {told.source}. {told.note}".rstrip())
-        return {"vendor": told.params.model_copy(update={"dialect": self.dialect})}
-
-    def _default(self) -> SamplingParams | str:
-        """What an empty request gets; else why that cannot be said.
-
-        A fit of the probe is known to some fineness only, and would be another setting: it is told, not drawn.
-        """
-        told = None if self.probe is None else self.probe.of("defaults")
-        if self.probe is None or told is None or told.honour not in ("honoured", "honoured otherwise"):
-            return "what an empty request gets there is not known; `poise probe` finds it where it can be found"
-        temperature = self.probe.of("temperature")
-        if told.honour == "honoured":
-            on: dict[str, Any] = published(self.about)
-        elif temperature is not None and temperature.value == 0:
-            on = {"temperature": 0}
-        else:
-            return f"{told.how or told.evidence}, which is not known exactly"
-        if fixed := [n for n in on if n not in self.supports]:
-            return f"{', '.join(fixed)} cannot be asked for there"
-        return SamplingParams.model_validate({**on, "dialect": self.dialect})
+    def _why_not(self, params: SamplingParams) -> str:
+        """Why a baseline cannot be drawn."""
+        missing = [n for n in params.active() if n not in self.supports]
+        return f"{', '.join(missing)} cannot be asked for there" if missing else ""
 
 
 _VERBS = {"ignored": "ignores", "rejected": "rejects"}

@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from poise import sampler
 from poise.engines.asker import Asker, Ids
+from poise.engines.remote_baselines import UNKNOWN, default_of, find_baselines
 from poise.engines.remote_codec import RemoteCodec
 from poise.engines.remote_options import ServerOptions
 from poise.engines.remote_session import Rating, RemoteSession, next_token, row_of
 from poise.engines.returned import NO_OFFSET, ReturnedLaw, Row, Spot, why_not
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError
-from poise.models.vendors import vendor
-from poise.params import PARAMETERS, SamplingParams
+from poise.params import DEFAULT_DIALECT, PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address
 from poise.servers.calls import About, Answer, Call, Fault, Wire
+from poise.servers.honours import Probe
 from poise.servers.openai_wire import OpenAIWire
+from poise.servers.usual import published
 from poise.servers.words import Place
 from poise.sessions import Law, Tally
 
@@ -97,6 +99,7 @@ class RemoteLogitsEngine:
         self.has_template = self._codec.has_template
         self.context_length = self.about.context_length
         self._print: Fingerprint | None = None
+        self.remember(None)
 
     @property
     def partial(self) -> bool:
@@ -122,18 +125,30 @@ class RemoteLogitsEngine:
             )  # fmt: skip
         return self._print
 
+    def remember(self, probe: Probe | None) -> None:
+        """Take over what a probe found an empty request to get: it becomes a baseline where it can be drawn.
+
+        Args:
+            probe: of this server; None for none.
+        """
+        known = probe.dialect if probe is not None and probe.dialect != "server" else _DIALECTS.get(self.about.kind)
+        default = default_of(self.about, probe, known or DEFAULT_DIALECT)
+        if default == UNKNOWN and (said := published(self.about)):  # what the server itself says is believed
+            default = SamplingParams.model_validate({**said, "dialect": known or DEFAULT_DIALECT})
+        if known is None and not isinstance(default, str):
+            default = "the order of the server's steps is not known"
+        self._baselines, self.notes = find_baselines(
+            self.about, default, DEFAULT_DIALECT, self.options.thinking, self._why_not
+        )
+
     @property
     def baselines(self) -> Mapping[str, SamplingParams]:
-        """greedy; engine-default where the server publishes it; vendor; each where it can be drawn."""
-        found = {"greedy": SamplingParams(temperature=0)}
-        said = {n: v for n, v in self.about.defaults.items() if n in PARAMETERS and not (n == "top_k" and v < 1)}
-        dialect = _DIALECTS.get(self.about.kind)
-        if said and dialect:
-            found["engine-default"] = SamplingParams.model_validate({**said, "dialect": dialect}).normalised()
-        told = vendor(self.about.model, self.options.thinking)
-        if told is not None:
-            found["vendor"] = told.params.normalised()
-        return {name: params for name, params in found.items() if why_not(params, self._reach) is None}
+        """greedy, engine-default and vendor, each where it is known and can be drawn; `notes` say why one is not."""
+        return self._baselines
+
+    def _why_not(self, params: SamplingParams) -> str:
+        wrong = why_not(params, self._reach)
+        return "" if wrong is None else f"{wrong[0]}, but it is {params.label}"
 
     @property
     def spent(self) -> tuple[int, int, int]:
