@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from typing import Any
 
-from poise.errors import UsageError
+from poise.errors import ServerError, UsageError
 from poise.params import PARAMETERS
 from poise.probes.desk import REFUSALS, Desk, Progress, Spent
 from poise.probes.inquiry import Inquiry
@@ -45,8 +44,8 @@ async def probe_wire(
         Fault: the server is not there, or answers nothing.
         UsageError: a budget that is too small.
     """
-    if budget < LEAST:
-        raise UsageError(f"A probe needs at least {LEAST} requests", str(budget), f"The usual budget is {BUDGET}")
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < LEAST:
+        raise UsageError(f"A probe needs at least {LEAST} requests", repr(budget), f"The usual budget is {BUDGET}")
     began, about = time.perf_counter(), await wire.about()
     desk = Desk(wire, about, budget, seed, progress)
     wanted = _wanted(wire, names)
@@ -116,7 +115,10 @@ def probe(
         ModelError: no URL of a server, or no such model.
         UsageError: a budget that is too small, or a library that is not installed.
     """
-    wire: Any = open_wire(server, key_env, timeout) if isinstance(server, str) else server
+    if isinstance(server, str):
+        wire, place = open_wire(server, key_env, timeout)
+    else:
+        wire, place = server, Place(server.url, server.model, key_env=key_env or "", names=server.names)
     loop = LoopThread(wire.close)
     try:
         found = loop.run(probe_wire(wire, seed=seed, budget=budget, progress=progress, names=names))
@@ -124,7 +126,15 @@ def probe(
             keep(found)
         return found
     except Fault as fault:
-        place = Place(wire.url, wire.model, key_env=key_env or "", names=wire.names)
-        raise error_of(fault, place) from None
+        raise _busy(fault, place) if fault.kind == "busy" else error_of(fault, place) from None
     finally:
         loop.close()
+
+
+def _busy(fault: Fault, place: Place) -> ServerError:
+    """A probe asks little at once, so that only time helps."""
+    asks = "" if fault.wait is None else f"; it asks to wait {fault.wait:g} s"
+    told = f": {fault.told.rstrip('.')}" if fault.told else ""
+    return ServerError(
+        "A server has room for a probe", f"{fault.status or 'no room'} from {place.url}{told}{asks}", "Try again later"
+    )
