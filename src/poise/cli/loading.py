@@ -61,10 +61,8 @@ def look(engine: Engine, settings: Sequence[SamplingParams], asked: Drawing) -> 
         asked: the flags.
     """
     if not asked.dry_run and getattr(engine, "learn", None) is not None:
-        known = getattr(engine, "probe", None)
         with ProbeMeter(BUDGET) as meter:
-            look_first(engine, settings, meter)
-        found = getattr(engine, "probe", None)
-        if found is not None and known is None:
+            found = look_first(engine, settings, meter)
+        if found is not None:
             cost = f"{counted(found.requests, 'request')}, {counted(found.tokens, 'token')}"
             tell(f"Probed the server first ({cost}); `poise probe` shows what it honours.")

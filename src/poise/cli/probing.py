@@ -16,6 +16,7 @@ from poise.cli.progress import ProbeMeter
 from poise.cli.terminal import counted, quoted, show, show_json
 from poise.params import DIALECTS
 from poise.probes import BUDGET
+from poise.probes.words import reached
 from poise.servers.honours import Finding, Probe
 from poise.servers.opening import TIMEOUT
 
@@ -65,6 +66,8 @@ def probe(
         return
     for line in said_of(found):
         show(line)
+    if not all(map(reached, found.findings)):
+        show("\nIt was cut short: what an earlier probe found stays, and a sweep looks at what it needs to know.")
     name = _choosable(found)
     if name is None:
         show("\nNo parameter that poise knows changes what is drawn there: there is no setting to choose.")

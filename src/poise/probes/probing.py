@@ -11,7 +11,7 @@ from poise.probes.desk import REFUSALS, Desk, Progress, Spent
 from poise.probes.inquiry import Inquiry
 from poise.probes.kept import keep
 from poise.probes.shaping import TRUNCATIONS
-from poise.probes.words import SPENT, finding
+from poise.probes.words import SPENT, STOPPED, finding
 from poise.servers.calls import Fault, Wire
 from poise.servers.honours import Finding, Probe
 from poise.servers.loops import LoopThread
@@ -72,7 +72,7 @@ async def _inquire(desk: Desk, inquiry: Inquiry) -> str:
         except Fault as fault:
             if fault.kind not in REFUSALS or not inquiry.settled:
                 raise
-            why = f"the server refused a request: {fault.told}"
+            why = f"{STOPPED}: {fault.told}"
     return why
 
 

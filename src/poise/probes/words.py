@@ -13,6 +13,7 @@ from poise.servers.honours import Finding, Honour
 
 NOTHING = Cost()
 SPENT = "the budget of requests was spent before it was looked at"
+STOPPED = "the server refused a request"  # and what came after it was not looked at
 
 
 def finding(
@@ -23,6 +24,11 @@ def finding(
     if honour == "cannot tell":
         false_alarm = power = None
     return Finding(name, honour, how, evidence, cost.requests, cost.tokens, false_alarm, power)
+
+
+def reached(told: Finding) -> bool:
+    """Whether something was looked at: a probe that was cut short says of the rest only why not."""
+    return told.honour != "cannot tell" or not told.evidence.startswith((SPENT, STOPPED))
 
 
 def refused(name: str, fault: Fault, cost: Cost) -> Finding:
