@@ -329,6 +329,6 @@ def test_engine_default_that_is_known_roughly_is_told_and_not_drawn(engines: Any
     rough = Finding("defaults", "honoured otherwise", how)
     engine = engines(Wire(), probed(rough, Finding("temperature", "honoured", value=0.55)))
     assert "engine-default" not in engine.baselines
-    assert engine.notes == (f"engine-default is left out: {how}, which is not known exactly.",)
+    assert engine.notes == (f"engine-default is left out: {how}, so that it is not known exactly.",)
     engine.learn(probed(rough, Finding("temperature", "honoured", value=0.0)))
     assert engine.baselines["engine-default"] == SamplingParams(temperature=0, dialect="server"), "greedy is exact"

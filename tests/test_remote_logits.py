@@ -317,7 +317,7 @@ def test_what_an_empty_request_gets_is_a_baseline_where_a_probe_found_it(languag
     engine = RemoteLogitsEngine(Wire("llama.cpp", language=language))
     engine.remember(probed(Finding("defaults", "honoured otherwise", "an empty request is drawn with temperature 0.5")))
     assert "engine-default" not in engine.baselines, "what it publishes does not hold"
-    assert "drawn with temperature 0.5, which is not known exactly" in engine.notes[0]
+    assert "drawn with temperature 0.5, so that it is not known exactly" in engine.notes[0]
     engine.remember(probed(Finding("defaults", "honoured"), dialect="temperature-last"))
     assert engine.baselines["engine-default"].top_k == 40
     engine.close()

@@ -28,7 +28,7 @@ from poise.references import check_references, score_references
 from poise.servers.honours import Probe
 from poise.sessions import Engine, Tally
 from poise.study import Study
-from poise.trials import find_trial
+from poise.trials import find_baseline
 from poise.usecases import UseCase
 
 _SHARED = "; settings that agree so far share their work"
@@ -292,7 +292,8 @@ def _without_baseline(ready: _Prepared, study: Study | None) -> list[str]:
             continue
         held = study.trials(use_case) if study is not None and use_case in study.use_cases() else ()
         try:
-            find_trial([*ready.trials, *held], goal.baseline)
+            _, stands_in = find_baseline([*ready.trials, *held], goal.baseline)
+            notes += [f"{use_case}: {stands_in}"] if stands_in else []
         except StudyError:
             notes.append(
                 f"{use_case}: its goal's baseline, {goal.baseline}, is not among the settings: `poise decide` needs it"

@@ -42,3 +42,4 @@ class ProbeRecord(Record):
     tokens: int
     seconds: float
     made_at: float = Field(description="seconds since 1970")
+    defaults: dict[str, float] | None = Field(description="what an empty request gets; null: not known exactly")

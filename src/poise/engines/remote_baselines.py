@@ -73,9 +73,11 @@ def default_of(about: About, probe: Probe | None, dialect: str) -> SamplingParam
     told = None if probe is None else probe.of("defaults")
     if probe is None or told is None or told.honour not in ("honoured", "honoured otherwise"):
         return UNKNOWN
+    if probe.defaults is not None:
+        return SamplingParams.model_validate({**probe.defaults, "dialect": dialect})
     temperature = probe.of("temperature")
     if told.honour == "honoured":
         return SamplingParams.model_validate({**published(about), "dialect": dialect})
     if temperature is not None and temperature.value == 0:
         return SamplingParams(temperature=0, dialect=dialect)
-    return f"{told.how or told.evidence}, which is not known exactly"
+    return f"{told.how or told.evidence}, so that it is not known exactly"

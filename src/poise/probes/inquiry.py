@@ -43,6 +43,7 @@ class Inquiry:
         self._costs: dict[str, Cost] = {}
         self._silence: silent.Silence | None = None
         self._values: dict[str, float] = {}
+        self.defaults: dict[str, float] | None = None
 
     def stages(self) -> tuple[Stage, ...]:
         """What is done, in order, as far as it serves what is wanted."""
@@ -247,9 +248,10 @@ class Inquiry:
     async def _defaults(self) -> None:
         if self.listing.sort == "raw":
             found = await defaulting.try_defaults(self.desk, self.known)
-            self._found["defaults"], self._values = found
+            self._found["defaults"], self._values, self.defaults = found
         elif self._silence is not None:
             self._found["defaults"], value = await silent.try_defaults(self.desk, self._silence)
-            self._values = {} if value is None else {"temperature": value}
+            self.defaults = None if value is None else {"temperature": value}
+            self._values = self.defaults or {}
         else:
             self._found["defaults"] = finding("defaults", "cannot tell", evidence=_NEEDS_LISTS)

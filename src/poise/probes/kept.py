@@ -80,7 +80,7 @@ def joined(before: Probe, now: Probe) -> Probe:
         takes_ids=before.takes_ids if cut == (False, True) else now.takes_ids,
         findings=tuple(sorted(found.values(), key=_place)), requests=sum(p.requests for p in spent),
         tokens=sum(p.tokens for p in spent), seconds=sum(p.seconds for p in spent),
-        made_at=min(p.made_at for p in spent),
+        made_at=min(p.made_at for p in spent), defaults=(before if "defaults" in stays else now).defaults,
     )  # fmt: skip
 
 

@@ -56,6 +56,7 @@ async def probe_wire(
         dialect=inquiry.dialect, logprobs=inquiry.listing.sort, top_logprobs=inquiry.listing.most,
         takes_ids=inquiry.takes_ids, findings=_complete(wanted, inquiry.results(), why),
         requests=desk.requests, tokens=desk.tokens, seconds=time.perf_counter() - began, made_at=time.time(),
+        defaults=inquiry.defaults,
     )  # fmt: skip
 
 

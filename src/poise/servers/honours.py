@@ -48,6 +48,8 @@ class Probe(NamedTuple):
         requests, tokens: spent in all.
         seconds: it took.
         made_at: seconds since 1970.
+        defaults: what an empty request gets, by poise's names, what is off left out; None where that is not known
+            exactly.
     """
 
     url: str
@@ -64,6 +66,7 @@ class Probe(NamedTuple):
     tokens: int
     seconds: float
     made_at: float
+    defaults: dict[str, float] | None = None
 
     def of(self, name: str) -> Finding | None:
         """What was found of one parameter or behaviour; None where it was not looked at."""
