@@ -43,6 +43,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "prompt and file": (["sweep", "fake", "hi", "-f", "creative-story"], "both"),
     "neither prompt nor file": (["sweep", "fake"], "neither"),
     "system with text": (["sweep", "fake", "hi", "--system", "x", "--text"], "system"),
+    "thinking with text": (["sweep", "fake", "hi", "--thinking", "on", "--text"], "--thinking with --text"),
     "several settings to generate": (["generate", "fake", "hi", "--temperature", "0.1,0.2"], "`poise sweep`"),
     "unknown use case": (["sweep", "fake", "-f", "creative-storey"], "creative-story"),
     "no such file": (["sweep", "fake", "-f", "missing.yaml"], "missing.yaml"),

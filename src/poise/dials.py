@@ -22,6 +22,7 @@ from poise.params import DIALECTS, PARAMETERS, SamplingParams, check_value, find
 from poise.partings import fork_of
 from poise.pieces import Cost, Dial, Dials, Found, beside, tile, with_value
 from poise.records import Prompt, Request
+from poise.sameness import check_sameness
 from poise.sessions import Engine, LogitsEngine, Tally
 from poise.spans import Span, closed, gaps
 from poise.study import Study
@@ -213,6 +214,7 @@ def _dial(
     engine = ready.engine
     for note in study.bind(engine.fingerprint, latest=False):
         warnings.warn(note, stacklevel=4)
+    check_sameness(engine, study)
     low, high = ready.span.low.value, ready.span.high.value
     found: list[list[Found]] = []
     for request in ready.requests:

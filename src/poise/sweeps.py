@@ -25,6 +25,7 @@ from poise.params import SamplingParams
 from poise.probes.looking import look_first
 from poise.records import Completion, Prompt, Request, Trial
 from poise.references import check_references, score_references
+from poise.sameness import check_sameness
 from poise.servers.honours import Probe
 from poise.sessions import Engine, Tally
 from poise.study import Study
@@ -236,6 +237,7 @@ def sweep(
 def _draw(engine: Engine, study: Study, ready: _Prepared, progress: Progress | None) -> None:
     for note in [*study.bind(engine.fingerprint), *study.expect(ready.everything, ready.whole)]:
         warnings.warn(note, stacklevel=3)
+    check_sameness(engine, study)
     probe: Probe | None = getattr(engine, "probe", None)
     if probe is not None:
         study.note("probe", f"{probe.url}#{probe.model}", probe.record())

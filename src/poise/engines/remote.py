@@ -6,6 +6,7 @@ import hashlib
 import time
 import weakref
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Literal, TypeVar
 
 from poise import codec
@@ -13,12 +14,14 @@ from poise.engines.remote_baselines import default_of, find_baselines
 from poise.engines.remote_calls import Manners, check_answer, pseudo_ids
 from poise.engines.remote_drawing import Batch, Voice, changed_error
 from poise.engines.remote_options import ServerOptions
+from poise.engines.remote_thinking import check_prompt, has_switch, no_switch
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError, UsageError
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address
 from poise.servers.calls import About, Fault, Kind, Wire
 from poise.servers.honours import Probe
+from poise.servers.likeness import Likeness, look_at
 from poise.servers.loops import LoopThread
 from poise.servers.neutral import Neutral
 from poise.servers.ollama_wire import KEY_ENV as OLLAMA_KEY
@@ -29,6 +32,7 @@ from poise.servers.words import Place, error_of
 from poise.sessions import Tally
 
 T = TypeVar("T")
+LOOKED = 200  # texts after which the model is looked at again
 _MIN_TOKENS: Mapping[Kind, str] = {"vllm": "min_tokens", "sglang": "min_tokens", "llama-cpp-python": "min_tokens"}
 _TEMPLATE = 512  # tokens that a chat template may add, generously
 
@@ -61,12 +65,15 @@ class RemoteEngine:
         self._thread = LoopThread(wire.close)
         self._finalizer = weakref.finalize(self, self._thread.stop)
         self._sizes: dict[Prompt, int] = {}
+        self._likeness = Likeness()
         try:
             self.about: About = self.run(wire.about())
+            self.name = f"ollama:{self.about.model}" if isinstance(wire, OllamaWire) else self.about.model
+            if self.options.thinking is not None and self.run(has_switch(wire)) is False:
+                raise no_switch(self.name)
         except BaseException:
             self.close()
             raise
-        self.name = f"ollama:{self.about.model}" if isinstance(wire, OllamaWire) else self.about.model
         self._place = self._place._replace(model=self.name, models=self.about.models, names=wire.names, started=True)
         self._voice = Voice(shifts=self.about.kind == "openai")
         self.learn(probe)
@@ -84,10 +91,8 @@ class RemoteEngine:
         unsent = [n for n, f in self._bad.items() if f.honour == "rejected"]
         seeds = "seed" not in found or found["seed"].honour != "rejected"
         sent = [] if self.options.anyway else unsent
-        self._pool = Pool(
-            Neutral(self.wire, self.about, sent, seeds), self.options.concurrency, self.options.rate,
-            check=check_answer,
-        )  # fmt: skip
+        self._neutral = Neutral(self.wire, self.about, sent, seeds)
+        self._pool = Pool(self._neutral, self.options.concurrency, self.options.rate, check=check_answer)
         raw = probe is not None and probe.logprobs == "raw"
         self._manners = Manners(self.wire.names, _MIN_TOKENS.get(self.about.kind, ""), raw, self.options.thinking)
         default = default_of(self.about, probe, self.dialect)
@@ -183,6 +188,7 @@ class RemoteEngine:
         if not (self.about.has_chat if prompt.chat else self.about.has_text):
             what, step = ("answers no chat", "--text") if prompt.chat else ("continues no text", "--chat")
             raise PromptError(f"{self.name} {what}", repr(prompt.shown[:60]), f"Ask with {step}")
+        check_prompt(prompt, self.options.thinking)
         self._check_room(prompt, 1)
         return pseudo_ids(prompt, self.options.thinking)
 
@@ -206,8 +212,13 @@ class RemoteEngine:
             return
         self._check(waiting)
         batch = Batch(self._thread, self._pool, self._manners, self._place, self._voice, anyway=self.options.anyway)
+        self._check_likeness()
         try:
-            yield from batch.draw(waiting, tally or Tally())
+            with closing(batch.draw(waiting, tally or Tally())) as texts:
+                for number, text in enumerate(texts, 1):
+                    yield text
+                    if number % LOOKED == 0:
+                        self._check_likeness()
         finally:
             batch.notices.tell()
         self._check_unchanged()
@@ -254,6 +265,25 @@ class RemoteEngine:
                 f"Take max_tokens={room - size} or less" if size < room else "Shorten the prompt",
             )
 
+    @property
+    def likeness(self) -> Likeness:
+        """What the model is known by, where the server gives a name alone."""
+        if not self._likeness.record():
+            self._likeness = self._look()
+        return self._likeness
+
+    def _look(self) -> Likeness:
+        greedy = None if self.probe is None else self.probe.of("greedy")
+        repeats = greedy is not None and greedy.honour == "honoured"
+        return self._thread.run(look_at(self._neutral, not self.about.has_text, repeats))
+
+    def _check_likeness(self) -> None:
+        """Whether the model still says to test texts what it said; a doubt is looked at twice."""
+        if not self._likeness.record():
+            self._likeness = self._look()
+        elif self._likeness.differs(self._look()) and (why := self._likeness.differs(self._look())):
+            raise changed_error(self._place, f"{why}: some of the texts drawn since may be another model's")
+
     def _check_unchanged(self) -> None:
         """Whether the server is still what it was when the engine was made."""
         try:
@@ -266,6 +296,7 @@ class RemoteEngine:
             before, after = getattr(self.about, name), getattr(now, name)
             if before != after:
                 raise changed_error(self._place, f"{name} {after!r} where it was {before!r}")
+        self._check_likeness()
 
     def _why_not(self, params: SamplingParams) -> str:
         """Why a baseline cannot be drawn."""

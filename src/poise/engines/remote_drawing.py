@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 
@@ -71,7 +71,7 @@ class Batch:
         self._failed: list[Fault] = []
         self._sent, self._again = pool.sent, pool.again
 
-    def draw(self, requests: Sequence[Request], tally: Tally) -> Iterator[Completion]:
+    def draw(self, requests: Sequence[Request], tally: Tally) -> Generator[Completion, None, None]:
         """Draw.
 
         Args:

@@ -18,6 +18,7 @@ from poise.engines.remote_baselines import UNKNOWN, default_of, find_baselines
 from poise.engines.remote_codec import RemoteCodec
 from poise.engines.remote_options import ServerOptions
 from poise.engines.remote_session import Rating, RemoteSession, next_token, row_of
+from poise.engines.remote_thinking import TURN, check_prompt, no_switch
 from poise.engines.returned import NO_OFFSET, ReturnedLaw, Row, Spot, why_not
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError
 from poise.params import DEFAULT_DIALECT, PARAMETERS, SamplingParams
@@ -25,6 +26,7 @@ from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address
 from poise.servers.calls import About, Answer, Call, Fault, Wire
 from poise.servers.honours import Probe
+from poise.servers.likeness import Likeness, likeness_of
 from poise.servers.openai_wire import OpenAIWire
 from poise.servers.usual import published
 from poise.servers.words import Place
@@ -88,6 +90,7 @@ class RemoteLogitsEngine:
             self.name = self.about.model
             _check_ways(self.about)
             self._codec = RemoteCodec(self._asker, known.eos_ids)
+            self._check_switch()
             self.vocab_size = known.vocab_size or _find_size(self._asker)
             self.top, self.outside = self._measure(known.top)
         except BaseException:
@@ -155,6 +158,11 @@ class RemoteLogitsEngine:
         """Requests so far, second and later tries among them, and tokens of prompts."""
         return self._asker.pool.sent, self._asker.pool.again, self._asker.read
 
+    @property
+    def likeness(self) -> Likeness:
+        """What the model is known by, where the server gives a name alone."""
+        return self._likeness
+
     def check_law(self, params: SamplingParams) -> None:
         """Refuse a law that keeps tokens which the server does not return.
 
@@ -180,6 +188,7 @@ class RemoteLogitsEngine:
         """See `sessions.Engine.encode`."""
         if not prompt.shown.strip():
             raise PromptError("A prompt needs at least one word", repr(prompt.shown), "Write what to continue")
+        check_prompt(prompt, self.options.thinking)
         if not prompt.chat:
             return self._codec.encode(prompt.text or "", special=True)
         ids = self._codec.chat(prompt.messages, self.options.thinking)
@@ -259,6 +268,13 @@ class RemoteLogitsEngine:
                 "Draw into a new study",
             )
 
+    def _check_switch(self) -> None:
+        """Refuse a switch that the template lacks."""
+        if self.options.thinking is None or not self._codec.has_template:
+            return
+        if self._codec.chat(TURN, True) == self._codec.chat(TURN, False):
+            raise no_switch(self.name)
+
     def _rated(self, texts: Sequence[Ids], rating: Rating) -> list[Row]:
         answers = self._asker.ask([rating.call(ids) for ids in texts])
         return [
@@ -285,6 +301,7 @@ class RemoteLogitsEngine:
             ends = range(max(1, len(ids) - TESTED), len(ids) + 1)
             rows = self._rated([ids[:end] for end in ends], rating)
             self._rating, self._first = rating, rows[-1]
+            self._likeness = likeness_of(next_token(answer))
             return min(row.ids.size for row in rows), float(np.mean([row.outside for row in rows]))
         raise ModelError(
             "poise draws on a server that returns log-probabilities with token ids",
