@@ -43,6 +43,13 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "prompt and file": (["sweep", "fake", "hi", "-f", "creative-story"], "both"),
     "neither prompt nor file": (["sweep", "fake"], "neither"),
     "system with text": (["sweep", "fake", "hi", "--system", "x", "--text"], "system"),
+    "an address in capitals": (["generate", "HTTP://localhost:1/v1", "hi"], "Write http://localhost:1/v1"),
+    "an address without http": (["generate", "127.0.0.1:9101/v1", "hi"], "Write http://127.0.0.1:9101/v1"),
+    "a host without http": (["generate", "localhost:9101/v1", "hi"], "Write http://localhost:9101/v1"),
+    "a dial that a server draws": (
+        ["dial", "http://localhost:1/v1", "hi", "--temperature", "0..1", "--draws-by", "server"],
+        "Leave --draws-by out",
+    ),
     "thinking with text": (["sweep", "fake", "hi", "--thinking", "on", "--text"], "--thinking with --text"),
     "several settings to generate": (["generate", "fake", "hi", "--temperature", "0.1,0.2"], "`poise sweep`"),
     "unknown use case": (["sweep", "fake", "-f", "creative-storey"], "creative-story"),

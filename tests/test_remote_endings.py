@@ -145,6 +145,12 @@ def test_a_model_that_goes_away_is_not_listed_as_there(engines: Any) -> None:
     assert "models there" not in str(error)
 
 
+def test_an_ollama_that_is_not_there_is_looked_for_where_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    with pytest.raises(ServerError, match=r"http://127\.0\.0\.1:1: .*say where it is: OLLAMA_HOST"):
+        make_ollama("qwen3:8b", dtype="auto", device="auto", trust_remote_code=False)
+
+
 def test_odd_options_are_refused() -> None:
     for given, said in (
         ({"timeout": 0}, "A timeout is seconds, above 0, but got 0"),

@@ -33,13 +33,17 @@ def expected_cost(engine: Engine, waiting: Sequence[Request]) -> list[str]:
         steps = count(sum(r.max_tokens for r in waiting), "request")
         drawn = f"poise draws on the server: at most {steps} of one token, fewer where texts begin alike"
         return [drawn, *getattr(engine, "notes", ())]
+    sent: Any = getattr(engine, "sent", None)
+    asked = len(waiting)
+    waiting = waiting if sent is None else list(sent(waiting))
+    once = "" if len(waiting) == asked else "; at temperature 0 its texts repeat, and one request serves all draws"
     read = sum(len(r.prompt_ids) for r in waiting) // _BYTES
     most = sum(r.max_tokens for r in waiting)
     money = options.price(read, most)
     said = "" if money is None else f"; about {sum_of(money)} at most, by the prices given"
     notes = [
         f"the server is asked {count(len(waiting), 'time')}: about {count(read, 'token')} of prompts, at most "
-        f"{count(most, 'token')} of texts{said}"
+        f"{count(most, 'token')} of texts{said}{once}"
     ]
     probe: Probe | None = getattr(engine, "probe", None)
     if probe is None:

@@ -339,7 +339,7 @@ def _check_engine(engine: Engine, parameter: str, params: SamplingParams) -> Log
         raise UsageError(
             "A dial needs a model whose tokens poise draws, with noise that stays the same at every value",
             f"{engine.name}, which draws by itself and gives no hold on its noise",
-            "Load the weights (hf:, gguf:), or sweep single values with `poise sweep`",
+            "Load the weights (hf:, gguf:), or a server with draws_by='poise'; or sweep single values",
         )
     find_parameter(parameter)
     if not isinstance(params, SamplingParams):

@@ -8,7 +8,10 @@ from poise.params import SamplingParams
 from poise.servers.honours import Finding, Probe
 from poise.study import Study
 
-OWN = "the server drew these texts by itself: settings share no noise, and poise cannot draw them again"
+OWN = (
+    "the server drew these texts by itself: whether two settings shared noise is not known, and poise cannot draw "
+    "them again"
+)
 
 
 def newest_probe(study: Study) -> Probe | None:

@@ -29,7 +29,7 @@ from poise.cli.schemas import Dialled, DialPlanRecord, DialRecord, PieceRecord
 from poise.cli.terminal import clip, counted, one_line, quoted, show, show_heading, show_json, stretch, tell, wrapped
 from poise.costs import whole_cost
 from poise.errors import ParameterError, UsageError
-from poise.params import PARAMETERS, SamplingParams
+from poise.params import DEFAULT_DIALECT, PARAMETERS, SamplingParams
 from poise.pieces import Dial, Dials, Piece, alike
 from poise.records import params_record
 from poise.reports.readout import human_values, sentences
@@ -152,7 +152,7 @@ def _fixed(asked: Drawing) -> SamplingParams:
         raise ParameterError(
             "Beside the one that moves, parameters of a dial have one value", _described(several[0], asked), "Keep one"
         )
-    [params] = poise.grid(dialect=asked.dialect, **asked.values)
+    [params] = poise.grid(dialect=asked.dialect or DEFAULT_DIALECT, **asked.values)
     return params
 
 

@@ -22,14 +22,14 @@ from poise.cli.flags import (
     law_of,
     with_drawing_flags,
 )
-from poise.cli.loading import load, look
+from poise.cli.loading import check_dialect, load, look
 from poise.cli.progress import Meter
 from poise.cli.racing import sweep_in_rounds
 from poise.cli.schemas import Generated, PlanRecord, Swept, TrialRecord
 from poise.cli.terminal import clip, counted, quoted, show, show_heading, show_json, tell, wrapped
 from poise.costs import actual_cost, price_of
 from poise.errors import ParameterError, UsageError
-from poise.params import SamplingParams
+from poise.params import DEFAULT_DIALECT, SamplingParams
 from poise.records import Completion, params_record
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ WhyFlag = Annotated[bool, typer.Option("--why", help="Show how far each paramete
 @with_drawing_flags
 def generate(model: Model, prompt: OnePrompt, asked: Drawing, explain: WhyFlag = False) -> None:
     """Draw texts of one prompt under one setting and print them."""
-    settings = poise.grid(dialect=asked.dialect, **asked.values)
+    settings = poise.grid(dialect=asked.dialect or DEFAULT_DIALECT, **asked.values)
     if len(settings) > 1:
         raise ParameterError("`generate` draws one setting", f"{len(settings)}", "`poise sweep` draws several")
     subject, again = Subject(model, prompt), draws_of(asked)
@@ -72,6 +72,7 @@ def generate(model: Model, prompt: OnePrompt, asked: Drawing, explain: WhyFlag =
         check_nothing_kept(asked)
         again.append("--why")
     engine = load(model, asked)
+    check_dialect(engine, asked)
     options = options_of(asked, 1)
     options["max_tokens"] = most = MAX_TOKENS if asked.max_tokens is None else asked.max_tokens
     plan = poise.plan(engine, prompt, settings, study=asked.study, baselines=False, **options)
@@ -108,10 +109,11 @@ def sweep(
     The same command resumes; more draws, settings or prompts draw only what is missing.
     """
     _check_subject(prompt, files, until_decided, allow)
-    settings = poise.grid(dialect=asked.dialect, **asked.values)
+    settings = poise.grid(dialect=asked.dialect or DEFAULT_DIALECT, **asked.values)
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
     engine = load(model, asked)
     look(engine, settings, asked)
+    check_dialect(engine, asked)
     count = sum(len(item.prompts) if isinstance(item, poise.UseCase) else 1 for item in prompts)
     options = options_of(asked, CASE_DRAWS if count >= 8 else SWEEP_DRAWS)
     again = [*(["--no-baselines"] if no_baselines else []), *draws_of(asked)]

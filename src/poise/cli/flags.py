@@ -33,8 +33,8 @@ MAX_TOKENS = 128  # what poise draws where nobody says; `asks` decides, a test c
 
 # What each flag is: name, type, default, declarations, panel, help.
 _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
-    ("dialect", str, "transformers", ("--dialect",), LAW,
-     "Whose order and boundary rules hold; see `poise list dialects`."),
+    ("dialect", str | None, None, ("--dialect",), LAW,
+     "Whose order and boundary rules hold; see `poise list dialects`. Default: transformers; of a server its own."),
     ("draws", int | None, None, ("--draws", "-n"), DRAW,
      "Texts per prompt and setting. Default: generate 1; sweep 8, or 4 of 8 prompts and more."),
     ("seed", int, 0, ("--seed",), DRAW, "Any whole number; the same seed draws the same texts."),
@@ -86,7 +86,7 @@ class Drawing:
     values: Mapping[str, grammar.Values]
     ranges: Mapping[str, tuple[float, float]]
     written: Mapping[str, str]
-    dialect: str
+    dialect: str | None
     draws: int | None
     seed: int
     max_tokens: int | None

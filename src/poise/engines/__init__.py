@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -107,9 +108,19 @@ def _read(spec: object) -> tuple[str, str]:
         raise ModelError("A model is named by text", repr(spec), 'For example poise.load("smollm2")')
     kind, _, name = spec.partition(":")
     if kind not in {**ENGINES, **SERVERS}:
+        if (step := _address(spec)) is not None:
+            raise ModelError("A server's address begins with http:// or https://, in small letters", repr(spec), step)
         known = ", ".join(entry.spec for entry in ENGINES.values())
         raise ModelError(f"A model is written as one of {known}", repr(spec), f"A hub name needs its engine: hf:{spec}")
     return kind, name
+
+
+def _address(spec: str) -> str | None:
+    """How the address of a server is written that lacks its scheme, or has it in capitals; None for anything else."""
+    scheme, apart, rest = spec.partition("://")
+    if apart and scheme.lower() in ("http", "https") and scheme != scheme.lower():
+        return f"Write {scheme.lower()}://{rest}"
+    return f"Write http://{spec}" if re.match(r"[\w.-]+:\d+(/|$)|\[[\da-fA-F:]+\]", spec) else None
 
 
 def _load_here(kind: str, name: str, options: Mapping[str, Any], thinking: bool | None) -> Engine:

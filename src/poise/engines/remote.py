@@ -7,11 +7,12 @@ import time
 import weakref
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from poise import codec
 from poise.engines.remote_baselines import default_of, find_baselines
-from poise.engines.remote_calls import Manners, check_answer, pseudo_ids
+from poise.engines.remote_calls import Manners, check_answer, gathered, pseudo_ids
 from poise.engines.remote_drawing import Batch, Voice, changed_error
 from poise.engines.remote_options import ServerOptions
 from poise.engines.remote_thinking import check_prompt, has_switch, no_switch
@@ -213,15 +214,21 @@ class RemoteEngine:
         self._check(waiting)
         batch = Batch(self._thread, self._pool, self._manners, self._place, self._voice, anyway=self.options.anyway)
         self._check_likeness()
+        groups, told = self.sent(waiting), Tally() if tally is None else tally
         try:
-            with closing(batch.draw(waiting, tally or Tally())) as texts:
+            with closing(batch.draw(list(groups), told)) as texts:
                 for number, text in enumerate(texts, 1):
-                    yield text
+                    told.completions += len(groups[text.request]) - 1
+                    yield from (replace(text, request=request) for request in groups[text.request])
                     if number % LOOKED == 0:
                         self._check_likeness()
         finally:
             batch.notices.tell()
         self._check_unchanged()
+
+    def sent(self, requests: Sequence[Request]) -> dict[Request, list[Request]]:
+        """The requests that are sent, each with all that its text answers: greedy texts that repeat are drawn once."""
+        return gathered(requests, self.probe is not None and self.probe.repeats)
 
     def _check(self, requests: Sequence[Request]) -> None:
         """Everything that can be wrong is found here, before any work."""
@@ -273,8 +280,7 @@ class RemoteEngine:
         return self._likeness
 
     def _look(self) -> Likeness:
-        greedy = None if self.probe is None else self.probe.of("greedy")
-        repeats = greedy is not None and greedy.honour == "honoured"
+        repeats = self.probe is not None and self.probe.repeats
         return self._thread.run(look_at(self._neutral, not self.about.has_text, repeats))
 
     def _check_likeness(self) -> None:

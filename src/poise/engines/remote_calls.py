@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from poise import codec
@@ -54,13 +55,32 @@ def seed_of(request: Request) -> int:
     """The seed of one draw: another for every draw, the same whenever it is drawn again.
 
     Args:
-        request: seed, prompt and draw decide, settings do not.
+        request: seed, prompt and draw decide, settings do not. What a server makes of one seed under two settings is
+            its own business: some give the same text at two temperatures.
 
     Returns:
         1 to 2³¹ - 1.
     """
     said = codec.canonical([request.seed, request.prompt_ids, request.draw])
     return 1 + int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "little") % _SEEDS
+
+
+def gathered(requests: Sequence[Request], repeats: bool) -> dict[Request, list[Request]]:
+    """Requests that need an exchange of their own, and those that the same text answers.
+
+    Args:
+        requests: what is asked.
+        repeats: whether the server gives the same text every time at temperature 0.
+
+    Returns:
+        By the request that is sent: all that it answers, itself first.
+    """
+    found: dict[tuple[bool, Request], list[Request]] = {}
+    for request in requests:
+        alike = repeats and request.params.greedy
+        key = replace(request, seed=0, draw=0) if alike else request
+        found.setdefault((alike, key), []).append(request)
+    return {group[0]: group for group in found.values()}
 
 
 def call_of(request: Request, manners: Manners) -> Call:

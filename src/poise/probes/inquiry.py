@@ -13,7 +13,7 @@ from poise.probes.plan import PENALTIES, VALUES
 from poise.probes.shaping import TRUNCATIONS, Findings
 from poise.probes.words import finding, refused, summed
 from poise.servers.calls import Call, Fault
-from poise.servers.honours import Finding
+from poise.servers.honours import PARTED, Finding
 
 LAW = frozenset({"temperature", "greedy", "order", "defaults", *TRUNCATIONS, *PENALTIES})
 _NEEDS_LISTS = "without log-probabilities it cannot be told"
@@ -154,7 +154,7 @@ class Inquiry:
         told = summed("temperature", [outcome], desk.cost.since(before))
         evidence = f"temperature {told.evidence}; one request made {len(texts)} times: {repeats.different(texts)}"
         if told.honour == "honoured" and not self.known.repeats:
-            evidence += ", each of them the likeliest by its own log-probabilities"
+            evidence += f", {PARTED}"
         if told.honour == "cannot tell" and self.known.repeats:
             told = told._replace(honour="honoured", false_alarm=0.0)
         self._found["greedy"] = told._replace(name="greedy", evidence=evidence)

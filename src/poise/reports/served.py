@@ -11,8 +11,8 @@ from poise.servers.honours import Finding
 from poise.study import Study
 
 _OWN = (
-    "The server drew every token by itself, by luck of its own: settings share no noise, so that the texts of two "
-    "settings differ by chance too, and poise cannot draw them again. "
+    "The server drew every token by itself, by luck of its own: whether two settings shared any of it is not known, "
+    "so that their texts may differ by chance too, and poise cannot draw them again. "
 )
 NOISE = _OWN + "What it honours of each parameter was found out by a probe, below."
 UNPROBED = _OWN + "Nobody looked whether it honours what was asked: poise probe does."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
+# How a probe says that texts at temperature 0 part where two tokens tie but for rounding.
+PARTED = "each of them the likeliest by its own log-probabilities"
 Honour = Literal["honoured", "honoured otherwise", "ignored", "rejected", "cannot tell"]
 
 
@@ -76,6 +78,12 @@ class Probe(NamedTuple):
     def honoured(self) -> frozenset[str]:
         """Parameters that are honoured as poise defines them."""
         return frozenset(f.name for f in self.findings if f.honour == "honoured")
+
+    @property
+    def repeats(self) -> bool:
+        """Whether temperature 0 gave the same text every time."""
+        greedy = self.of("greedy")
+        return greedy is not None and greedy.honour == "honoured" and PARTED not in greedy.evidence
 
     def record(self) -> dict[str, Any]:
         """As plain data, for the study and for JSON."""

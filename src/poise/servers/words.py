@@ -73,7 +73,11 @@ def _unanswered(fault: Fault, at: Place, said: str) -> tuple[str, str, str]:
     which = f"the key in {at.key_env}" if at.has_key else "no key"
     env = at.key_env or "the variable that --key-env names"
     found: Mapping[str, tuple[str, str, str]] = {
-        "unreachable": ("A server answers at its address", told, "Start it, or name another"),
+        "unreachable": (
+            "A server answers at its address", told,
+            "Start it (ollama serve), or say where it is: OLLAMA_HOST" if at.model.startswith("ollama:") else
+            "Start it, or name another",
+        ),
         "tls": (
             "A server shows a certificate that this machine trusts", told,
             "Check the address, http:// where there is no TLS; SSL_CERT_FILE names certificates of your own",
