@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from tests.twisted import CHAT, Wire, drawn, probed, requests, until_it_fails
 
 import poise
 from poise.engines.remote import RemoteEngine
+from poise.engines.remote_logits import RemoteLogitsEngine
 from poise.engines.remote_options import ServerOptions
 from poise.errors import ServerError, StudyError
+from poise.servers.calls import Answer, Call, Fault
 from poise.servers.honours import Finding, Probe
 from poise.servers.likeness import Likeness
 
@@ -82,6 +85,35 @@ def test_two_models_of_one_name_do_not_share_a_study(engines: Any, tmp_path: Pat
         assert study.last_sweep.drawn == 0
     with pytest.raises(StudyError, match=r"to another one of the name fake-64, but got .* same text .*--study"):
         poise.sweep(server(1), " the ship", poise.grid(temperature=[0.3, 0.9]), **asked)
+
+
+def test_two_models_of_one_name_do_not_share_a_study_where_poise_draws(tmp_path: Path) -> None:
+    def server(seed: int) -> RemoteLogitsEngine:
+        wire = Wire(seed=seed)
+        wire.said = {"identity": ""}
+        return RemoteLogitsEngine(wire)
+
+    asked: dict[str, Any] = {"draws": 1, "study": tmp_path / "s.db", "max_tokens": 4}
+    settings = poise.grid(temperature=0.7, top_k=20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        poise.sweep(server(0), " the ship", settings, **asked).close()
+        poise.sweep(server(0), " the ship", settings, **asked).close()
+        with pytest.raises(StudyError, match="to another one of the name fake-64"):
+            poise.sweep(server(1), " the ship", settings, **asked)
+        with pytest.raises(StudyError, match="to another one of the name fake-64"):
+            poise.dial(server(1), " the ship", "top_k", 1, 20, study=tmp_path / "s.db", max_tokens=4)
+
+
+def test_a_server_that_lists_a_few_is_known_by_those(engines: Any) -> None:
+    class Few(Wire):
+        async def ask(self, call: Call) -> Answer:
+            if (call.logprobs or 0) > 5:
+                raise Fault("rejected", "at most 5", 400, field="logprobs")
+            return await super().ask(call)
+
+    assert len(engines(Few()).likeness.listed) == 5
+    assert len(engines(Wire()).likeness.listed) == 20
 
 
 def test_rounding_is_no_other_model() -> None:

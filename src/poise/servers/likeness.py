@@ -18,6 +18,7 @@ TEXTS = (
     "Dear neighbours, I would like to",
 )
 LISTED = 20  # likeliest tokens that are compared
+_FEW = 5  # where so many are refused
 MOVED = 0.3  # nats by which the log-probabilities of another model differ in the middle; rounding moves them far less
 LEAST = 2  # texts that have to differ: at one of them two tokens may nearly tie
 _TOKENS = 6
@@ -86,15 +87,18 @@ async def look_at(wire: Asked, chat: bool, repeats: bool) -> Likeness:
     Returns:
         Its likeness; an empty one where it says nothing that could be compared, or cannot be reached.
     """
-    try:
-        answer = await _asked(wire, asked_of(chat, 0)._replace(max_tokens=1, logprobs=LISTED))
+    for most in (LISTED, _FEW):
+        try:
+            answer = await _asked(wire, asked_of(chat, 0)._replace(max_tokens=1, logprobs=most))
+        except Fault as fault:
+            if fault.kind != "rejected":
+                return Likeness()
+            continue
         positions = answer.choices[0].positions if answer.choices else ()
         found = likeness_of(positions[0].likeliest if positions else ())
         if found.listed:
             return found
-    except Fault as fault:
-        if fault.kind != "rejected":
-            return Likeness()
+        break
     if not repeats or "temperature" not in wire.names:
         return Likeness()
     fields = {wire.names["temperature"]: 0}
