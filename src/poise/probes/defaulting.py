@@ -41,12 +41,14 @@ class _Look(NamedTuple):
         exact: the settings that explain them, where no other known ones do as well.
         whose: who publishes these; empty where nobody does for this model.
         torn: whether what the model's makers publish explains them as well as nothing does.
+        nats: evidence against what is published, or else nothing.
     """
 
     holds: bool
     exact: Params | None
     whose: str = ""
     torn: bool = False
+    nats: float = 0.0
 
 
 async def try_defaults(desk: Desk, known: Findings) -> Defaults:
@@ -86,19 +88,21 @@ async def try_defaults(desk: Desk, known: Findings) -> Defaults:
 def _seen(book: Book, expected: Params, known: Findings, known_ones: Sequence[Guess]) -> _Look:
     own = [g for g in known_ones if g.whose and g.params != expected]
     odds = Odds(book.draws)
-    if not departs(book, expected, known, own):
+    nats = departure(book, expected, known, own)
+    if nats < AGAINST:
         plain = laws(expected, known.orders)
         rival = [g for g in own if not expected and odds.lead(plain, laws(g.params, known.orders)) < FOR]
         return _Look(True, None if rival else dict(expected), torn=bool(rival))
+    nothing = _Look(False, None, nats=nats)
     if book.copies:  # texts that share their luck say too little
-        return _Look(False, None)
+        return nothing
     weak = [_without(g.params, "repetition_penalty") for g in own]  # which may hide whether it is one
     for several in (own, [g for g in known_ones if g.params not in weak]):
         for guess in several:
             others = [g.params for g in several if g != guess]
             if _explains(book, odds, guess.params, others, [g.params for g in known_ones], known):
-                return _Look(False, dict(guess.params), guess.whose)
-    return _Look(False, None)
+                return nothing._replace(exact=dict(guess.params), whose=guess.whose)
+    return nothing
 
 
 def _without(params: Mapping[str, float], name: str) -> Params | None:
@@ -134,7 +138,7 @@ def _told(book: Book, look: _Look, found: Params, expected: Params, known: Findi
     if look.holds:
         seen = f"{places} are as likely under {shown} as they should be"
         return finding("defaults", "honoured", evidence=seen, false_alarm=ALPHA, power=1 - BETA)
-    nats = book.nats(laws(found, known.orders), laws(expected, known.orders))
+    nats = max(look.nats, book.matched(laws(found, known.orders), laws(expected, known.orders)))
     seen = f"{places} are e^{nats:.0f} times as likely under {shown} as under {wanted}, so it is not that"
     how = f"an empty request is drawn near {shown}; other settings explain it as well"
     if look.exact is not None:
@@ -162,8 +166,8 @@ async def _alone(desk: Desk, known: Findings, name: str, value: float) -> bool:
     return (await settle(desk, ask)).verdict == "as asked"
 
 
-def departs(book: Book, expected: Params, known: Findings, own: Sequence[Guess] = ()) -> bool:
-    """Whether some other setting explains the draws far better; what the model's makers publish counts for half."""
+def departure(book: Book, expected: Params, known: Findings, own: Sequence[Guess] = ()) -> float:
+    """Nats by which other settings together explain the draws better; what the makers publish counts for half."""
     mine = laws(expected, known.orders)
     others = [laws(p, known.orders) for _, p in variants(expected)]
     if expected:
@@ -171,7 +175,7 @@ def departs(book: Book, expected: Params, known: Findings, own: Sequence[Guess] 
     found = [log_mean([book.matched(other, mine) for other in others])]
     if own:
         found.append(log_mean([book.matched(laws(g.params, known.orders), mine) for g in own]))
-    return log_mean(found) >= AGAINST
+    return log_mean(found)
 
 
 def said(params: Params) -> str:
