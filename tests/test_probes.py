@@ -42,6 +42,18 @@ def test_lies(lie: figures.Planted) -> None:
     assert seen.requests <= BUDGET
 
 
+@pytest.mark.parametrize(
+    ("lie", "name", "seed"),
+    [
+        ("stop=included", "stop", 50_063), ("stop=ignored", "stop", 50_107), ("stop=ignored", "stop", 50_004),
+        ("penalties=output", "repetition_penalty", 50_055), ("penalties=output", "repetition_penalty", 50_081),
+    ],
+)  # fmt: skip
+def test_lies_of_servers_whose_texts_are_short(lie: str, name: str, seed: int) -> None:
+    seen = figures.probed(figures.Job("vllm", lie, seed, name))
+    assert seen.honours[name] in ("ignored", "honoured otherwise")
+
+
 @pytest.mark.slow
 def test_honest_servers_are_believed() -> None:
     """At most 1 % false alarms: 100 servers, of which 5 would be expected to be wrong in 1 test of 300 at 1 %."""

@@ -71,14 +71,15 @@ async def try_defaults(desk: Desk, known: Findings) -> Defaults:
         parts.append(await drawn(desk, known, PLACES, tuple(desk.wire.names)))
         book = Book(joined(parts), desk.copies)
         look = _seen(book, expected, known, known_ones)
-        found = look.exact or (expected if look.holds else _fitted(book, expected, known))
-        said = expected if look.holds else look.exact or {}
-        values = established(book, found, known.orders, said)
-        if look.holds and len(values) >= len(desk.wire.names) and not look.torn:
+        values = established(book, expected, known.orders, expected) if look.holds else {}
+        if len(values) >= len(desk.wire.names) and not look.torn:
             break
         if len(parts) >= (MORE if look.exact is not None else MOST):
             break
-    if look.holds:
+    found = look.exact or (expected if look.holds else _fitted(book, expected, known))
+    if not look.holds:
+        values = established(book, found, known.orders, look.exact or {})
+    else:
         values |= await _told_alone(desk, known, {n: v for n, v in expected.items() if n not in values})
     told = _told(book, look, found, expected, known)
     cost = desk.cost.since(before)
