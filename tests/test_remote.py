@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from tests.twisted import CHAT, SHIP, Wire, drawn, probed, requests
 
 import poise
-from poise.engines.remote import RemoteEngine
 from poise.engines.remote_calls import check_answer, completion_of, pseudo_ids, seed_of
 from poise.engines.remote_options import ServerOptions
 from poise.errors import ParameterError, UsageError
 from poise.params import SamplingParams
 from poise.records import Completion, Prompt, Request
 from poise.servers.calls import Answer, Call, Choice, Fault, Likely, Position
-from poise.servers.honours import Finding, Probe
+from poise.servers.honours import Finding
 from poise.sessions import Engine, LogitsEngine, Tally
-
-
-@pytest.fixture
-def engines() -> Iterator[Callable[..., RemoteEngine]]:
-    made: list[RemoteEngine] = []
-
-    def make(wire: Any, probe: Probe | None = None, **options: Any) -> RemoteEngine:
-        made.append(RemoteEngine(wire, probe, ServerOptions(**options)))
-        return made[-1]
-
-    yield make
-    for engine in made:
-        engine.close()
-
 
 # -- what it says of itself
 

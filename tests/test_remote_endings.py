@@ -6,12 +6,11 @@ import gc
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.twisted import CHAT, SHIP, Wire, drawn, probed, requests, until_it_fails
+from tests.twisted import CHAT, LOOKED_AT, SHIP, Wire, drawn, probed, requests, until_it_fails
 
 import poise
 from poise.engines.remote import RemoteEngine, make_ollama, make_server
@@ -20,25 +19,9 @@ from poise.errors import ModelError, PromptError, ServerError, UsageError
 from poise.params import SamplingParams
 from poise.records import Completion, Message, Prompt, Request
 from poise.servers.calls import About, Answer, Call, Fault
-from poise.servers.honours import Finding, Probe
+from poise.servers.honours import Finding
 from poise.servers.patience import Patience
 from poise.study import Study
-
-LOOKED_AT = (Finding("temperature", "honoured"), Finding("order", "honoured"))  # enough for sweeps of temperatures
-
-
-@pytest.fixture
-def engines() -> Iterator[Callable[..., RemoteEngine]]:
-    made: list[RemoteEngine] = []
-
-    def make(wire: Any, probe: Probe | None = None, **options: Any) -> RemoteEngine:
-        made.append(RemoteEngine(wire, probe, ServerOptions(**options)))
-        return made[-1]
-
-    yield make
-    for engine in made:
-        engine.close()
-
 
 # -- what cannot be asked
 

@@ -10,10 +10,10 @@ import poise
 from poise.costs import expected_cost
 from poise.engines.remote import RemoteEngine
 from poise.records import Prompt
-from poise.servers.honours import PARTED, Finding
+from poise.servers.honours import Finding
 from poise.sessions import Tally
 
-REPEATS = probed(Finding("greedy", "honoured", evidence="one request made 3 times: all alike"))
+REPEATS = probed(Finding("greedy", "honoured"), repeats=True)
 
 
 def test_one_request_serves_all_draws_of_a_greedy_text() -> None:
@@ -38,8 +38,7 @@ def test_one_request_serves_all_draws_of_a_greedy_text() -> None:
 
 
 def test_a_server_that_may_not_repeat_itself_is_asked_for_every_draw() -> None:
-    parted = Finding("greedy", "honoured", evidence=f"one request made 3 times: 2 different texts, {PARTED}")
-    for known in (None, probed(), probed(parted), probed(Finding("greedy", "honoured otherwise"))):
+    for known in (None, probed(), probed(Finding("greedy", "honoured"), repeats=False)):
         engine = RemoteEngine(wire := Wire(), known)
         assert len(drawn(engine, requests(engine, 5, temperature=0))) == len(wire.calls) == 5
         engine.close()
@@ -48,7 +47,7 @@ def test_a_server_that_may_not_repeat_itself_is_asked_for_every_draw() -> None:
 def test_more_draws_of_a_greedy_text_are_resumed(tmp_path: Path) -> None:
     looked = (*REPEATS.findings, Finding("temperature", "honoured"), Finding("order", "honoured"))
     for draws in (2, 6):
-        engine = RemoteEngine(wire := Wire(), probed(*looked))
+        engine = RemoteEngine(wire := Wire(), probed(*looked, repeats=True))
         with poise.sweep(engine, " the ship", poise.grid(temperature=[0, 0.5]), draws=draws, study=tmp_path / "s.db",
                          max_tokens=8) as study:  # fmt: skip
             assert study.last_sweep is not None

@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.twisted import CHAT, Wire, drawn, probed, requests, until_it_fails
+from tests.twisted import CHAT, LOOKED_AT, Wire, drawn, probed, requests, until_it_fails
 
 import poise
 from poise.engines.remote import RemoteEngine
 from poise.engines.remote_logits import RemoteLogitsEngine
-from poise.engines.remote_options import ServerOptions
 from poise.errors import ServerError, StudyError
 from poise.servers.calls import Answer, Call, Fault
-from poise.servers.honours import Finding, Probe
+from poise.servers.honours import Finding
 from poise.servers.likeness import Likeness
-
-LOOKED_AT = (Finding("temperature", "honoured"), Finding("order", "honoured"))  # enough for sweeps of temperatures
-
-
-@pytest.fixture
-def engines() -> Iterator[Callable[..., RemoteEngine]]:
-    made: list[RemoteEngine] = []
-
-    def make(wire: Any, probe: Probe | None = None, **options: Any) -> RemoteEngine:
-        made.append(RemoteEngine(wire, probe, ServerOptions(**options)))
-        return made[-1]
-
-    yield make
-    for engine in made:
-        engine.close()
 
 
 @pytest.mark.parametrize("style", ["vllm", "openai", "ollama"])
@@ -60,7 +43,7 @@ def test_a_long_run_is_looked_at_under_way(engines: Any, monkeypatch: pytest.Mon
 
 
 def test_servers_without_log_probabilities_are_known_by_greedy_texts(engines: Any) -> None:
-    found = probed(Finding("greedy", "honoured"))
+    found = probed(Finding("greedy", "honoured"), repeats=True)
     for known in (found, None):
         wire = Wire(lies=["model=replaced:9", "logprobs=none"])
         wire.said = {"identity": ""}

@@ -18,6 +18,7 @@ from poise.sessions import Engine, Tally
 
 SHIP = Prompt(" the ship")
 CHAT = Prompt(messages=(Message("user", "the ship"),))
+LOOKED_AT = (Finding("temperature", "honoured"), Finding("order", "honoured"))  # enough for sweeps of temperatures
 
 
 class Wire(FakeWire):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -16,7 +17,6 @@ from poise.cli.progress import ProbeMeter
 from poise.cli.terminal import counted, quoted, show, show_json
 from poise.params import DIALECTS
 from poise.probes import BUDGET
-from poise.probes.words import reached
 from poise.servers.honours import Finding, Probe
 from poise.servers.opening import TIMEOUT
 
@@ -66,7 +66,7 @@ def probe(
         return
     for line in said_of(found):
         show(line)
-    if not all(map(reached, found.findings)):
+    if not found.whole:
         show("\nIt was cut short: what an earlier probe found stays, and a sweep looks at what it needs to know.")
     name = _choosable(found)
     if name is None:
@@ -106,22 +106,20 @@ def _order_of(found: Probe) -> str:
     """The dialect, and what departs from it."""
     if found.dialect == "server":
         return "its order of steps could not be told"
-    steps, told = DIALECTS[found.dialect].order, found.of("order")
-    clauses = [] if told is None else [c for c in told.how.split("; ") if _departs(c, steps)]
+    clauses = [f"{a} comes before {b}" for a, b in departures(found.steps, DIALECTS[found.dialect].order)]
     but = f", but that {' and '.join(clauses)}" if clauses else ""
     if found.dialect == "temperature-last":
         return f"temperature comes after the truncations (dialect temperature-last{but})"
     return f"its order of steps is that of {found.dialect}{but}"
 
 
-def _departs(clause: str, steps: Sequence[str]) -> bool:
-    """Whether "A comes before B" is not the order of these steps.
+def departures(steps: Sequence[str], order: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of steps that come the other way round than in an order.
 
-    >>> _departs("min_p comes before top_p", ("temperature", "top_p", "min_p"))
-    True
+    >>> departures(("temperature", "min_p", "top_p"), ("temperature", "top_p", "min_p"))
+    [('min_p', 'top_p')]
     """
-    first, _, then = clause.partition(" comes before ")
-    return first in steps and then in steps and steps.index(first) > steps.index(then)
+    return [(a, b) for a, b in itertools.combinations(steps, 2) if order.index(a) > order.index(b)]
 
 
 def _lines(f: Finding) -> list[str]:

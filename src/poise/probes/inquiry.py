@@ -13,7 +13,7 @@ from poise.probes.plan import PENALTIES, VALUES
 from poise.probes.shaping import TRUNCATIONS, Findings
 from poise.probes.words import finding, refused, summed
 from poise.servers.calls import Call, Fault
-from poise.servers.honours import PARTED, Finding
+from poise.servers.honours import Finding
 
 LAW = frozenset({"temperature", "greedy", "order", "defaults", *TRUNCATIONS, *PENALTIES})
 _NEEDS_LISTS = "without log-probabilities it cannot be told"
@@ -80,6 +80,11 @@ class Inquiry:
                 told = self.desk.refused.get(name, "")
                 self._found[name] = summed(name, outcomes, self._costs.get(name, Cost()), told)
         return {n: f._replace(value=self._values.get(n)) for n, f in self._found.items()}
+
+    @property
+    def repeats(self) -> bool:
+        """Whether temperature 0 is greedy there, and gave the same text every time."""
+        return self.known.repeats and "greedy" in self._found and self._found["greedy"].honour == "honoured"
 
     @property
     def _lists_tell(self) -> bool:
@@ -154,7 +159,7 @@ class Inquiry:
         told = summed("temperature", [outcome], desk.cost.since(before))
         evidence = f"temperature {told.evidence}; one request made {len(texts)} times: {repeats.different(texts)}"
         if told.honour == "honoured" and not self.known.repeats:
-            evidence += f", {PARTED}"
+            evidence += ", each of them the likeliest by its own log-probabilities"
         if told.honour == "cannot tell" and self.known.repeats:
             told = told._replace(honour="honoured", false_alarm=0.0)
         self._found["greedy"] = told._replace(name="greedy", evidence=evidence)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from poise import places
 from poise.params import PARAMETERS
-from poise.probes.words import reached
 from poise.servers.calls import About
 from poise.servers.honours import Finding, Probe
 
@@ -65,7 +64,7 @@ def joined(before: Probe, now: Probe) -> Probe:
     Returns:
         The probe; its date is the earlier one's where anything of that is left.
     """
-    cut = tuple(not all(map(reached, probe.findings)) for probe in (before, now))
+    cut = tuple(not probe.whole for probe in (before, now))
     found, stays = {f.name: f for f in now.findings}, set[str]()
     for old in before.findings:
         new = found.get(old.name)
@@ -73,14 +72,17 @@ def joined(before: Probe, now: Probe) -> Probe:
         if new is None or order_gets_lost or _fuller(old, new, *cut) is old:
             found[old.name] = old
             stays.add(old.name)
-    spent, listing = [now, *([before] if stays else [])], before if "logprobs" in stays else now
+    spent = [now, *([before] if stays else [])]
+    ordered, listing, drawn, empty = (
+        before if n in stays else now for n in ("order", "logprobs", "greedy", "defaults")
+    )
     return now._replace(
-        dialect=before.dialect if "order" in stays else now.dialect,
+        dialect=ordered.dialect, steps=ordered.steps, repeats=drawn.repeats, defaults=empty.defaults,
         logprobs=listing.logprobs, top_logprobs=listing.top_logprobs,
         takes_ids=before.takes_ids if cut == (False, True) else now.takes_ids,
         findings=tuple(sorted(found.values(), key=_place)), requests=sum(p.requests for p in spent),
         tokens=sum(p.tokens for p in spent), seconds=sum(p.seconds for p in spent),
-        made_at=min(p.made_at for p in spent), defaults=(before if "defaults" in stays else now).defaults,
+        made_at=min(p.made_at for p in spent),
     )  # fmt: skip
 
 
@@ -91,8 +93,8 @@ def _place(told: Finding) -> int:
 
 def _fuller(old: Finding, new: Finding, old_was_cut: bool, new_was_cut: bool) -> Finding:
     """The finding that looked; of two, the later one, unless it may have been cut short."""
-    if not (reached(old) and reached(new)):
-        return new if reached(new) else old
+    if old.missed or new.missed:
+        return old if new.missed else new
     return old if new_was_cut and not (old_was_cut and new.requests >= old.requests) else new
 
 

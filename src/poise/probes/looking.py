@@ -9,7 +9,6 @@ from poise.params import PARAMETERS, SamplingParams
 from poise.probes.desk import Progress
 from poise.probes.kept import keep
 from poise.probes.probing import BEHAVIOURS, probe_wire
-from poise.probes.words import SPENT
 from poise.servers.honours import Probe
 
 
@@ -44,5 +43,5 @@ def _unknown(engine: Any, settings: Sequence[SamplingParams]) -> list[str]:
     active = [p.active() for p in settings]
     known = [n for n in PARAMETERS if n in engine.wire.names]
     swept = {n for n in known if len({a.get(n) for a in active}) > 1}
-    asked = {f.name for f in probe.findings if not (f.honour == "cannot tell" and f.evidence == SPENT)}
+    asked = {f.name for f in probe.findings if f.missed != "budget"}
     return [] if asked >= {*swept, "order"} else [n for n in (*known, *BEHAVIOURS) if n not in asked]

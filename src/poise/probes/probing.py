@@ -11,7 +11,7 @@ from poise.probes.desk import REFUSALS, Desk, Progress, Spent
 from poise.probes.inquiry import Inquiry
 from poise.probes.kept import keep
 from poise.probes.shaping import TRUNCATIONS
-from poise.probes.words import SPENT, STOPPED, finding
+from poise.probes.words import missed
 from poise.servers.calls import Fault, Wire
 from poise.servers.honours import Finding, Probe
 from poise.servers.loops import LoopThread
@@ -50,31 +50,30 @@ async def probe_wire(
     desk = Desk(wire, about, budget, seed, progress)
     wanted = _wanted(wire, names)
     inquiry = Inquiry(desk, frozenset(wanted))
-    why = await _inquire(desk, inquiry)
+    refusal = await _inquire(desk, inquiry)
     return Probe(
         url=wire.url, model=about.model, kind=about.kind, version=about.version, identity=about.identity,
         dialect=inquiry.dialect, logprobs=inquiry.listing.sort, top_logprobs=inquiry.listing.most,
-        takes_ids=inquiry.takes_ids, findings=_complete(wanted, inquiry.results(), why),
+        takes_ids=inquiry.takes_ids, findings=_complete(wanted, inquiry.results(), refusal),
         requests=desk.requests, tokens=desk.tokens, seconds=time.perf_counter() - began, made_at=time.time(),
-        defaults=inquiry.defaults,
+        defaults=inquiry.defaults, steps=inquiry.known.order or (), repeats=inquiry.repeats,
     )  # fmt: skip
 
 
-async def _inquire(desk: Desk, inquiry: Inquiry) -> str:
-    """Go through the stages. Returns why what was not reached cannot be told."""
-    why = SPENT
+async def _inquire(desk: Desk, inquiry: Inquiry) -> str | None:
+    """Go through the stages. Returns the refusal that ended it; None where all were done, or the budget ended it."""
+    refusal = None
     for stage in inquiry.stages():
         desk.say(stage.what)
         try:
             await stage.work()
         except Spent:
-            why = SPENT
-            break
+            return None
         except Fault as fault:
             if fault.kind not in REFUSALS or not inquiry.settled:
                 raise
-            why = f"{STOPPED}: {fault.told}"
-    return why
+            refusal = fault.told
+    return refusal
 
 
 def _wanted(wire: Wire, names: Collection[str] | None) -> list[str]:
@@ -86,9 +85,9 @@ def _wanted(wire: Wire, names: Collection[str] | None) -> list[str]:
     return [n for n in known if n in names or (parts and n == "order")]
 
 
-def _complete(wanted: Sequence[str], found: dict[str, Finding], why: str) -> tuple[Finding, ...]:
+def _complete(wanted: Sequence[str], found: dict[str, Finding], refusal: str | None) -> tuple[Finding, ...]:
     """What is wanted, in order; what was not reached cannot be told, and why."""
-    return tuple(found.get(n) or finding(n, "cannot tell", evidence=why) for n in wanted)
+    return tuple(found.get(n) or missed(n, refusal) for n in wanted)
 
 
 def probe(

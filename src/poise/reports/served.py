@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from poise.params import DIALECTS
+from poise.params import DEFAULT_DIALECT
 from poise.records import Fingerprint, Trial
 from poise.served import newest_probe
 from poise.servers.honours import Finding
@@ -65,4 +65,4 @@ def dialect_flags(fingerprint: Fingerprint, trials: Sequence[Trial]) -> list[str
         The flag and its value, or nothing.
     """
     dialect = trials[0].params.dialect
-    return [] if fingerprint.served or dialect == next(iter(DIALECTS)) else ["--dialect", dialect]
+    return [] if fingerprint.served or dialect == DEFAULT_DIALECT else ["--dialect", dialect]

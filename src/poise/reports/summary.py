@@ -56,7 +56,7 @@ def shown(survey: Survey, fingerprint: Fingerprint) -> str:
         said = f"{here:,} of {texts} are shown: the first draws of the first prompts, unchosen; poise dump writes all."
     noise = " Texts in a row share their noise, so what differs is due to the setting."
     if fingerprint.served:
-        noise = " The server drew them by luck of its own: texts in a row differ by chance too."
+        noise = " The server drew them by luck of its own: texts in a row may differ by chance too."
     return said + (noise if len(survey.columns) > 1 else "")
 
 

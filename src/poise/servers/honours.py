@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-# How a probe says that texts at temperature 0 part where two tokens tie but for rounding.
-PARTED = "each of them the likeliest by its own log-probabilities"
 Honour = Literal["honoured", "honoured otherwise", "ignored", "rejected", "cannot tell"]
 
 
@@ -23,6 +21,7 @@ class Finding(NamedTuple):
             nothing was judged.
         power: how often a server that ignores it would have been found out, at least, as planned; None where unknown.
         value: where the parameter has a value there without being asked for (its default), that; else None.
+        missed: why it was not looked at: the budget was spent before, or the server refused a request; else empty.
     """
 
     name: str
@@ -34,6 +33,7 @@ class Finding(NamedTuple):
     false_alarm: float | None = None
     power: float | None = None
     value: float | None = None
+    missed: Literal["", "budget", "refusal"] = ""
 
 
 class Probe(NamedTuple):
@@ -52,6 +52,8 @@ class Probe(NamedTuple):
         made_at: seconds since 1970.
         defaults: what an empty request gets, by poise's names, what is off left out; None where that is not known
             exactly.
+        steps: the order of the steps, as far as it could be told; empty where it could not.
+        repeats: whether temperature 0 gave the same text every time.
     """
 
     url: str
@@ -69,6 +71,8 @@ class Probe(NamedTuple):
     seconds: float
     made_at: float
     defaults: dict[str, float] | None = None
+    steps: tuple[str, ...] = ()
+    repeats: bool = False
 
     def of(self, name: str) -> Finding | None:
         """What was found of one parameter or behaviour; None where it was not looked at."""
@@ -80,10 +84,9 @@ class Probe(NamedTuple):
         return frozenset(f.name for f in self.findings if f.honour == "honoured")
 
     @property
-    def repeats(self) -> bool:
-        """Whether temperature 0 gave the same text every time."""
-        greedy = self.of("greedy")
-        return greedy is not None and greedy.honour == "honoured" and PARTED not in greedy.evidence
+    def whole(self) -> bool:
+        """Whether everything was looked at that was to be."""
+        return not any(f.missed for f in self.findings)
 
     def record(self) -> dict[str, Any]:
         """As plain data, for the study and for JSON."""
@@ -92,4 +95,5 @@ class Probe(NamedTuple):
     @classmethod
     def read(cls, record: dict[str, Any]) -> Probe:
         """From what `record` gave."""
-        return cls(**{**record, "findings": tuple(Finding(**f) for f in record["findings"])})
+        lists = {"findings": tuple(Finding(**f) for f in record["findings"]), "steps": tuple(record["steps"])}
+        return cls(**{**record, **lists})
