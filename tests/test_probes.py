@@ -70,6 +70,28 @@ def test_lies_are_found(lie: figures.Planted) -> None:
     assert sum(figures.found_out(lie, s) for s in seen) >= 38
 
 
+def test_a_limit_is_told_although_many_texts_end_before_it() -> None:
+    """Of 20 models two in three texts end within 16 tokens: a few tries would believe some of these servers."""
+    lie = figures.Planted("vllm", "max_tokens=clamped:16", "max_tokens")
+    seen = figures.all_probed(figures.lying_jobs(lie, 20), 1)
+    assert {s.honours["max_tokens"] for s in seen} == {"honoured otherwise"}
+
+
+@pytest.mark.parametrize("texts", [["a", "a", "a"], ["a", "b", "a"]])
+def test_whether_greedy_repeats_is_told_apart_from_whether_it_is_greedy(
+    texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tokens that tie but for rounding: each text is the likeliest, and they part."""
+
+    async def drawn(desk: object) -> list[str]:
+        return texts
+
+    monkeypatch.setattr("poise.probes.repeats.greedy_texts", drawn)
+    found = look(names={"temperature", "greedy"})
+    assert found.of("greedy").honour == "honoured"  # type: ignore[union-attr]
+    assert found.repeats == (len({*texts}) == 1)
+
+
 def test_what_a_probe_says() -> None:
     said: list[tuple[int, str]] = []
     found = look(seed=3, progress=lambda requests, what: said.append((requests, what)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.twisted import probed
 
 import poise
 from commands import Run
@@ -18,6 +19,7 @@ from poise.fakeserver.server import FakeServer
 from poise.fakeserver.serving import served
 from poise.probes import probe_wire
 from poise.probes.kept import joined, keep, kept
+from poise.probes.words import missed
 from poise.servers.calls import About
 from poise.servers.honours import Finding, Probe
 
@@ -121,3 +123,10 @@ def test_what_a_short_probe_did_not_reach_is_looked_at_before_a_sweep(run: Run, 
         assert again.code == 0
         planned = run("sweep", url, "the ship", "--temperature", "0.3,0.9", *words, "--dry-run")
     assert "0 to draw" in planned.out, planned.out
+
+
+def test_what_was_found_for_nothing_is_not_lost_to_a_short_probe() -> None:
+    free, late = Finding("seed", "ignored", requests=0), missed("n", None)
+    before, now = probed(free, late), probed(missed("seed", None), late)
+    assert joined(before, now).of("seed") == free
+    assert joined(now, before).of("seed") == free
