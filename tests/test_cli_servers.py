@@ -62,6 +62,7 @@ def test_a_sweep_probes_first_and_the_verdict_knows_who_drew(run: Run, tmp_path:
     assert "share their noise" not in page
     assert "the same noise" not in page
     assert "What the server honours" in page
+    assert "steps in the order of transformers" in page  # the probe told it
     assert f"poise sweep &#39;{url}#fake-64&#39;" in page  # the command draws there again
     decided = run("decide", "s.db", "--baseline", "temperature=0.3")
     assert "The server drew these texts by itself" in decided.out
@@ -102,6 +103,9 @@ def test_what_is_honoured_otherwise_is_said_before_and_after(run: Run) -> None:
         done = run(*words, "--no-baselines")
     assert done.code == 0, done.err
     assert "top_k: honoured otherwise" in done.err
+    assert run("report", "--study", "s.db", "-o", "p.html").code == 0
+    page = Path("p.html").read_text(encoding="utf-8")
+    assert ("order of the server’s own" in page) == ("dialect=server" in done.out)
     compared = run("compare", "top_k=2", "top_k=9", "--study", "s.db", "--metric", "nll")
     assert "Top_k: honoured otherwise" in compared.out or "top_k: honoured otherwise" in compared.out
 

@@ -64,4 +64,4 @@ def notes(study: Study, settings: Iterable[SamplingParams]) -> list[str]:
 def _said(found: Finding) -> str:
     if found.honour == "cannot tell":
         return f"{found.name}: whether the server honours it cannot be told"
-    return f"{found.name}: {found.honour}{f', {found.how}' if found.how else ''}"
+    return f"{found.name}: {found.honour}{f' ({found.how})' if found.how else ''}"
