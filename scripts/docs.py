@@ -18,7 +18,7 @@ import poise
 from poise.cli import COMMANDS, assemble, function_of
 from poise.cli.schemas import DOCUMENTS, Record
 from poise.dumps import COLUMNS, CURVE_COLUMNS, PIECE_COLUMNS
-from poise.engines.vendors import recommendations
+from poise.models.vendors import recommendations
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "poise"
@@ -171,8 +171,8 @@ def dumps() -> str:
 
 
 def vendors() -> str:
-    """docs/vendors.md from `engines.vendors`."""
-    lines = [GENERATED.format("src/poise/engines/vendors.py"), "# What vendors recommend", ""]
+    """docs/vendors.md from `models.vendors`."""
+    lines = [GENERATED.format("src/poise/models/vendors.py"), "# What vendors recommend", ""]
     lines += [
         "The baseline `vendor` of a sweep: what the model's own `generation_config.json` says; where it ships none, or",
         "the model is on a server, this table. A model is found by its name; one that was tuned further, or a base",

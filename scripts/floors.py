@@ -27,6 +27,7 @@ FLOORS = (
     ),
     Floor("along the range, against a reference, before a judge", ("partings", "forecasts", "references", "judges")),
     Floor("models and metrics, what goes in and out", ("engines", "metrics", "asks", "branches", "costs")),
+    Floor("what a server did", ("served", "sameness")),
     Floor("what servers honour", ("probes",)),
     Floor("draw and keep", ("sampler", "contests", "numerics", "study", "usecases", "models", "scores", "servers")),
     Floor("what dials keep", ("shelf",)),

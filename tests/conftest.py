@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -57,6 +58,23 @@ def embedded_files() -> ModelFiles:
     from poise.engines import conversion
 
     return find("smollm2", convert=conversion.convert)
+
+
+@pytest.fixture
+def engines() -> Iterator[Callable[..., Any]]:
+    """Makes engines on wires, and hangs up when the test ends."""
+    from poise.engines.remote import RemoteEngine
+    from poise.engines.remote_options import ServerOptions
+
+    made: list[RemoteEngine] = []
+
+    def make(wire: Any, probe: Any = None, **options: Any) -> RemoteEngine:
+        made.append(RemoteEngine(wire, probe, ServerOptions(**options)))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
 
 
 @pytest.fixture

@@ -46,8 +46,9 @@ def test_a_sweep_probes_first_and_the_verdict_knows_who_drew(run: Run, tmp_path:
         assert "share their work" not in planned.out
         done = run(*words)
         assert done.code == 0, done.err
+        assert "Probed the server first" in done.err
         assert "64 texts drawn, 0 reused" in done.out  # 8 prompts, 2 draws; greedy and engine-default join
-        assert "the server was asked 64 times" in done.out
+        assert "the server was asked 56 times" in done.out, "greedy once a prompt"
         again = json.loads(run(*words, "--json").out)
         assert (again["drawn"], again["reused"], again["requests"]) == (0, 64, 0)
     with poise.Study.open("s.db", read_only=True) as study:
@@ -55,9 +56,17 @@ def test_a_sweep_probes_first_and_the_verdict_knows_who_drew(run: Run, tmp_path:
         assert {"temperature", "top_p", "seed", "stop"} <= {f.name for f in Probe.read(record).findings}
         assert study.fingerprint.served
         assert {n for t in study.trials("tales") for n in t.names} == {"greedy", "engine-default"}
+    assert run("report", "--study", "s.db", "-o", "page.html").code == 0
+    page = Path("page.html").read_text(encoding="utf-8")
+    assert "luck of its own" in page
+    assert "share their noise" not in page
+    assert "the same noise" not in page
+    assert "What the server honours" in page
+    assert "steps in the order of transformers" in page  # the probe told it
+    assert f"poise sweep &#39;{url}#fake-64&#39;" in page  # the command draws there again
     decided = run("decide", "s.db", "--baseline", "temperature=0.3")
     assert "The server drew these texts by itself" in decided.out
-    assert "share no noise" in run("compare", "temperature=0.3", "temperature=1.5", "--study", "s.db").out
+    assert "shared noise is not known" in run("compare", "temperature=0.3", "temperature=1.5", "--study", "s.db").out
 
 
 def test_a_parameter_without_effect_is_an_error_that_says_so(run: Run, tmp_path: Path) -> None:
@@ -75,6 +84,10 @@ def test_probe_prints_what_it_found_and_its_json_is_documented(run: Run, tmp_pat
     with server("seed=ignored", "order=temperature last") as url:
         shown = run("probe", url)
         found = json.loads(run("probe", url, "--json").out)
+        for dialect in ("transformers", "server"):
+            named = run("sweep", url, "the ship", "--temperature", "0.3,0.9", "--dialect", dialect, *MORE)
+            assert named.code == 2
+            assert f"draws by its own law, temperature-last, but got dialect={dialect}" in named.err
     assert shown.code == 0, shown.err
     assert "dialect temperature-last" in shown.out
     assert shown.out.splitlines()[-1].startswith(f"Next: poise sweep {url}")
@@ -84,11 +97,48 @@ def test_probe_prints_what_it_found_and_its_json_is_documented(run: Run, tmp_pat
     assert found["requests"] <= 300
 
 
+def test_what_is_honoured_otherwise_is_said_before_and_after(run: Run) -> None:
+    with server("top_k=clamped:4:6") as url:
+        words = ("sweep", url, "the ship", "--top-k", "2,9", "--draws", "8", "--max-tokens", "8", "--study", "s.db")
+        done = run(*words, "--no-baselines")
+    assert done.code == 0, done.err
+    assert "top_k: honoured otherwise" in done.err
+    assert run("report", "--study", "s.db", "-o", "p.html").code == 0
+    page = Path("p.html").read_text(encoding="utf-8")
+    assert ("order of the server’s own" in page) == ("dialect=server" in done.out)
+    compared = run("compare", "top_k=2", "top_k=9", "--study", "s.db", "--metric", "nll")
+    assert "Top_k: honoured otherwise" in compared.out or "top_k: honoured otherwise" in compared.out
+
+
+@pytest.mark.parametrize("style", ["vllm", "llama.cpp"])
+def test_a_text_is_shown(run: Run, style: str) -> None:
+    with server(style=style) as url:
+        done = run("generate", url, "the ship and", "--temperature", "0.7", "--max-tokens", "6", "--draws", "2")
+        again = json.loads(
+            run(
+                "generate", url, "the ship and", "--temperature", "0.7", "--max-tokens", "6", "--draws", "2", "--json"
+            ).out
+        )
+    assert "temperature=0.7, draw 1" in done.out
+    assert len(again["completions"]) == 2
+    assert all(c["text"].strip() in done.out for c in again["completions"])
+    with poise.Study.open(again["study"], read_only=True) as study:
+        assert (
+            len([*study.completions(params=poise.SamplingParams(temperature=0.7))]) == 2
+        )  # the dialect is the server's
+
+
 def test_a_dial_on_a_server_is_drawn_here(run: Run, tmp_path: Path) -> None:
     with server() as url:
         words = ("the ship", "--temperature", "0..1.5", "--max-tokens", "6")
-        done = run("dial", url, *words, "--top-k", "10")
+        prices = ("--price-in", "0.1", "--price-out", "0.2")
+        done = run("dial", url, *words, "--top-k", "10", "--report", "d.html", *prices)
+        assert "the server was asked" in done.out
+        assert "by the prices given" in done.out
+        half = run("dial", url, *words, "--top-k", "10", *prices[:2])
+        assert "Prices are given for prompts and for texts" in half.err
         assert done.code == 0, done.err
+        assert f"poise dial &#39;{url}#fake-64&#39;" in Path("d.html").read_text(encoding="utf-8")
         assert "100.0% of the range is known exactly" in done.out
         refused = run("dial", url, *words)
     assert refused.code in (2, 3)

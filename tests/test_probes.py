@@ -10,6 +10,7 @@ import pytest
 from scripts import probing as figures
 
 import poise.probes.desk
+from poise.cli.progress import ProbeMeter
 from poise.errors import ServerError, UsageError
 from poise.fakeserver import FakeWire
 from poise.params import PARAMETERS
@@ -17,6 +18,7 @@ from poise.probes import BUDGET, probe, probe_wire
 from poise.probes.probing import BEHAVIOURS
 from poise.servers.calls import About, Answer, Call, Choice, Fault, FaultKind, Position
 from poise.servers.honours import Probe
+from poise.servers.patience import Patience
 
 
 def look(style: str = "vllm", lies: Sequence[str] = (), seed: int = 0, **more: Any) -> Probe:
@@ -40,6 +42,18 @@ def test_lies(lie: figures.Planted) -> None:
     assert seen.requests <= BUDGET
 
 
+@pytest.mark.parametrize(
+    ("lie", "name", "seed"),
+    [
+        ("stop=included", "stop", 50_063), ("stop=ignored", "stop", 50_107), ("stop=ignored", "stop", 50_004),
+        ("penalties=output", "repetition_penalty", 50_055), ("penalties=output", "repetition_penalty", 50_081),
+    ],
+)  # fmt: skip
+def test_lies_of_servers_whose_texts_are_short(lie: str, name: str, seed: int) -> None:
+    seen = figures.probed(figures.Job("vllm", lie, seed, name))
+    assert seen.honours[name] in ("ignored", "honoured otherwise")
+
+
 @pytest.mark.slow
 def test_honest_servers_are_believed() -> None:
     """At most 1 % false alarms: 100 servers, of which 5 would be expected to be wrong in 1 test of 300 at 1 %."""
@@ -54,6 +68,28 @@ def test_lies_are_found(lie: figures.Planted) -> None:
     """At least 99 % power: of 40 servers one may be missed, two in 1 test of 16 at 99 %, three in 1 of 130."""
     seen = figures.all_probed(figures.lying_jobs(lie, 40, 9_000), 1)
     assert sum(figures.found_out(lie, s) for s in seen) >= 38
+
+
+def test_a_limit_is_told_although_many_texts_end_before_it() -> None:
+    """Of 20 models two in three texts end within 16 tokens: a few tries would believe some of these servers."""
+    lie = figures.Planted("vllm", "max_tokens=clamped:16", "max_tokens")
+    seen = figures.all_probed(figures.lying_jobs(lie, 20), 1)
+    assert {s.honours["max_tokens"] for s in seen} == {"honoured otherwise"}
+
+
+@pytest.mark.parametrize("texts", [["a", "a", "a"], ["a", "b", "a"]])
+def test_whether_greedy_repeats_is_told_apart_from_whether_it_is_greedy(
+    texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tokens that tie but for rounding: each text is the likeliest, and they part."""
+
+    async def drawn(desk: object) -> list[str]:
+        return texts
+
+    monkeypatch.setattr("poise.probes.repeats.greedy_texts", drawn)
+    found = look(names={"temperature", "greedy"})
+    assert found.of("greedy").honour == "honoured"  # type: ignore[union-attr]
+    assert found.repeats == (len({*texts}) == 1)
 
 
 def test_what_a_probe_says() -> None:
@@ -151,15 +187,37 @@ class Twisted(FakeWire):
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(poise.probes.desk, "_PAUSE", 0.0)
+    monkeypatch.setattr(poise.probes.desk, "PATIENCE", Patience(first=0.0, longest=0.0))
 
 
 @pytest.mark.parametrize("kind", ["timeout", "reset", "busy", "broken", "malformed"])
 def test_passing_faults_are_tried_again_and_counted(kind: FaultKind) -> None:
     wire = Twisted({n: Fault(kind, "now and then") for n in range(3, 200, 9)}, seed=1)
     found = asyncio.run(probe_wire(wire))
-    assert found.requests == wire.count <= BUDGET
+    turned_away = len([n for n in wire.faults if n <= wire.count]) if kind == "busy" else 0  # these cost nothing
+    assert found.requests == wire.count - turned_away <= BUDGET
     assert {f.honour for f in found.findings if f.name in PARAMETERS} == {"honoured"}
+
+
+def test_a_server_without_room_is_waited_for_as_long_as_by_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks to wait 3 s, again and again: given up after 5 minutes of that, with the advice to come back."""
+    now, wire = [0.0], Twisted({n: Fault("busy", "slow down", 429, wait=3.0) for n in range(5, 4_000)})
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds / 4  # four requests wait at once
+
+    monkeypatch.setattr(poise.probes.desk.asyncio, "sleep", sleep)
+    monkeypatch.setattr(poise.probes.desk.time, "monotonic", lambda: now[0])
+    with pytest.raises(ServerError, match=r"slow down; it asks to wait 3 s\. Try again later"):
+        probe(wire)
+    assert 300 <= now[0] < 320
+
+
+def test_a_long_crowd_costs_no_budget() -> None:
+    wire = Twisted({n: Fault("busy", "slow down", 429) for n in range(5, 400)})
+    found = asyncio.run(probe_wire(wire, budget=60))
+    assert (found.requests, wire.count) == (60, 60 + 395)
+    assert found.of("temperature").honour == "honoured"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("kind", ["unreachable", "denied", "absent", "tls"])
@@ -211,9 +269,19 @@ def test_a_small_budget_is_kept_and_said(budget: int) -> None:
     assert not [f for f in found.findings if f.name in PARAMETERS and f.honour not in ("honoured", "cannot tell")]
 
 
-def test_a_budget_too_small() -> None:
-    with pytest.raises(UsageError, match="at least 20 requests, but got 3"):
-        look(budget=3)
+@pytest.mark.parametrize(("budget", "shown"), [(3, "3"), (0, "0"), ("x", "'x'"), (60.5, "60.5"), (True, "True")])
+def test_a_budget_too_small(budget: Any, shown: str) -> None:
+    with pytest.raises(UsageError, match=f"at least 20 requests, but got {shown}"):
+        look(budget=budget)
+    with pytest.raises(UsageError, match=f"at least 20 requests, but got {shown}"):
+        probe("http://127.0.0.1:9/v1", budget=budget)
+    for given in ("x", 50.0, True, None):
+        with pytest.raises(UsageError, match="at least 20 requests, but got "):
+            look(budget=given)
+
+
+def test_a_budget_of_nothing_has_a_meter_too() -> None:
+    assert ProbeMeter(0).done_share() == 0
 
 
 def test_a_server_that_answers_nothing() -> None:

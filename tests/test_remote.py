@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from tests.twisted import CHAT, SHIP, Wire, drawn, probed, requests
 
 import poise
-from poise.engines.remote import RemoteEngine
 from poise.engines.remote_calls import check_answer, completion_of, pseudo_ids, seed_of
 from poise.engines.remote_options import ServerOptions
-from poise.errors import ParameterError
+from poise.errors import ParameterError, UsageError
 from poise.params import SamplingParams
 from poise.records import Completion, Prompt, Request
 from poise.servers.calls import Answer, Call, Choice, Fault, Likely, Position
-from poise.servers.honours import Finding, Probe
+from poise.servers.honours import Finding
 from poise.sessions import Engine, LogitsEngine, Tally
-
-
-@pytest.fixture
-def engines() -> Iterator[Callable[..., RemoteEngine]]:
-    made: list[RemoteEngine] = []
-
-    def make(wire: Any, probe: Probe | None = None, **options: Any) -> RemoteEngine:
-        made.append(RemoteEngine(wire, probe, ServerOptions(**options)))
-        return made[-1]
-
-    yield make
-    for engine in made:
-        engine.close()
-
 
 # -- what it says of itself
 
@@ -63,7 +47,7 @@ def test_the_fingerprint_is_of_kind_model_weights_and_thinking(engines: Any) -> 
         assert other != key()
     found = engines(Wire(), probed()).fingerprint
     assert (found.dtype, found.path) == ("server", "server/vllm")
-    assert found.provenance == {"server": "vllm", "version": "0.33.0", "probed": "2023-11-14"}
+    assert found.provenance == {"server": "vllm 0.33.0", "url": found.provenance["url"], "probed": "2023-11-14"}
 
 
 def test_prompt_ids_identify_how_it_is_asked(engines: Any) -> None:
@@ -101,12 +85,12 @@ def test_every_parameter_that_a_setting_leaves_out_is_switched_off(engines: Any)
 
 def test_limits_seeds_and_stops_are_sent_one_text_a_request(engines: Any) -> None:
     wire = Wire()
-    engine = engines(wire, thinking=True, concurrency=1)
+    engine = engines(wire, thinking=False, concurrency=1)
     [first, *_] = asked = requests(engine, 3, CHAT, max_tokens=5)
     drawn(engine, [Request(r.prompt, r.prompt_ids, r.params, r.seed, r.draw, 5, 2, (".",)) for r in asked])
     call = wire.calls[0]
     assert (call.messages, call.text, call.max_tokens, call.n, call.stop) == (CHAT.messages, None, 5, 1, (".",))
-    assert (call.thinking, call.logprobs, call.fields["min_tokens"]) == (True, None, 2)
+    assert (call.thinking, call.logprobs, call.fields["min_tokens"]) == (False, None, 2)
     assert [c.seed for c in wire.calls] == [seed_of(r) for r in asked]
     assert seed_of(first) == seed_of(first)
 
@@ -143,7 +127,7 @@ def test_a_neutral_value_that_is_rejected_is_left_out_from_then_on(engines: Any)
     assert len(drawn(engine, requests(engine, 5))) == 5
     assert [c.fields.get("top_k") for c in wire.calls] == [-1, -1, 0, *[None] * 6]
     assert {c.seed for c in wire.calls[-5:]} == {None}
-    with pytest.raises(ParameterError, match="fake-64 rejects top_k \\(400: no top_k=5\\)"):
+    with pytest.raises(ParameterError, match="fake-64 rejects top_k=5 \\(400: no top_k=5\\)"):
         drawn(engine, requests(engine, 1, top_k=5))
 
 
@@ -172,6 +156,35 @@ def test_thinking_stays_apart_and_refusals_are_texts() -> None:
     refused = completion(Choice("", refusal="I would rather not.", finish="content_filter", token_ids=(1, 2)), 2)
     assert (refused.text, refused.finish_reason, refused.token_ids) == ("I would rather not.", "eos", ())
     assert completion(Choice("")).text == "", "an empty answer is kept as it is"
+    assert completion(Choice("", finish="content_filter")).text == "", "and so is one that was held back"
+
+
+def test_a_text_ends_before_the_first_stop_string_whatever_the_server_did() -> None:
+    request = Request(SHIP, (1,), SamplingParams(dialect="server"), 0, 0, 9, stop=(" sea", " star"))
+
+    def ended(text: str, finish: str = "length") -> tuple[str, str, int, int]:
+        choice = Choice(text, finish=finish, token_ids=(1, 2, 3), positions=at(-1, -2, -3))
+        found = completion_of(request, Answer((choice,), new_tokens=3), True)
+        return found.text, found.finish_reason, len(found.token_ids), len(found.logprobs)
+
+    assert ended("a b") == ("a b", "length", 3, 3)
+    assert ended("a b", "stop") == ("a b", "stop", 3, 3)
+    assert ended("a star") == ("a", "stop", 3, 3), "left in the text, of which it is the end"
+    assert ended("a star and sea") == ("a", "stop", 0, 0), "gone on: whose tokens are whose is not known"
+
+
+def test_a_filtered_text_is_empty_and_counted(engines: Any) -> None:
+    """No text is made up for it."""
+
+    def filters(number: int, call: Call, answer: Answer) -> Answer:
+        held = answer.choices[0]._replace(text="", finish="content_filter", token_ids=(), positions=())
+        return answer._replace(choices=(held,), new_tokens=0) if number < 2 else answer
+
+    engine = engines(Wire(twist=filters), concurrency=1)
+    with pytest.warns(UserWarning, match="2 of 5 texts were held back by the server's own filter"):
+        texts = drawn(engine, requests(engine, 5))
+    assert [(c.text, c.finish_reason) for c in texts[:2]] == [("", "eos")] * 2
+    assert all(c.text for c in texts[2:])
 
 
 def test_token_ids_are_kept_where_they_are_all_of_them() -> None:
@@ -217,7 +230,9 @@ def test_cost_is_tallied(engines: Any) -> None:
     assert tally.prompt_tokens == 9 * 2
     assert (tally.requests, tally.retries) == (12, 3)
     assert ServerOptions(price_in=2.0, price_out=10.0).price(1_000_000, 100_000) == 3.0
-    assert ServerOptions(price_in=2.0).price(1, 1) is None
+    assert ServerOptions().price(1, 1) is None
+    with pytest.raises(UsageError, match="Prices are given for prompts and for texts"):
+        ServerOptions(price_in=2.0)
 
 
 # -- what a probe found
@@ -298,6 +313,6 @@ def test_engine_default_that_is_known_roughly_is_told_and_not_drawn(engines: Any
     rough = Finding("defaults", "honoured otherwise", how)
     engine = engines(Wire(), probed(rough, Finding("temperature", "honoured", value=0.55)))
     assert "engine-default" not in engine.baselines
-    assert engine.notes == (f"engine-default is left out: {how}, which is not known exactly.",)
+    assert engine.notes == (f"engine-default is left out: {how}, so that it is not known exactly.",)
     engine.learn(probed(rough, Finding("temperature", "honoured", value=0.0)))
     assert engine.baselines["engine-default"] == SamplingParams(temperature=0, dialect="server"), "greedy is exact"

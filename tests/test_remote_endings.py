@@ -6,12 +6,11 @@ import gc
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.twisted import CHAT, SHIP, Wire, drawn, probed, requests, until_it_fails
+from tests.twisted import CHAT, LOOKED_AT, SHIP, Wire, drawn, probed, requests, until_it_fails
 
 import poise
 from poise.engines.remote import RemoteEngine, make_ollama, make_server
@@ -20,23 +19,9 @@ from poise.errors import ModelError, PromptError, ServerError, UsageError
 from poise.params import SamplingParams
 from poise.records import Completion, Message, Prompt, Request
 from poise.servers.calls import About, Answer, Call, Fault
-from poise.servers.honours import Finding, Probe
+from poise.servers.honours import Finding
 from poise.servers.patience import Patience
 from poise.study import Study
-
-
-@pytest.fixture
-def engines() -> Iterator[Callable[..., RemoteEngine]]:
-    made: list[RemoteEngine] = []
-
-    def make(wire: Any, probe: Probe | None = None, **options: Any) -> RemoteEngine:
-        made.append(RemoteEngine(wire, probe, ServerOptions(**options)))
-        return made[-1]
-
-    yield make
-    for engine in made:
-        engine.close()
-
 
 # -- what cannot be asked
 
@@ -99,6 +84,56 @@ def test_a_server_that_ignores_max_tokens_is_refused(engines: Any) -> None:
     assert all(len(c.token_ids) <= 4 for c in came)
 
 
+def test_a_server_that_ignores_stop_strings_is_refused_or_its_texts_are_cut(engines: Any) -> None:
+    found = probed(Finding("stop", "ignored", "texts go on after it"))
+
+    def stopped(engine: RemoteEngine) -> list[Request]:
+        return [
+            Request(r.prompt, r.prompt_ids, r.params, r.seed, r.draw, 24, stop=(" the", " and"))
+            for r in requests(engine, 8)
+        ]
+
+    engine = engines(Wire(lies=["stop=ignored"]), found)
+    with pytest.raises(
+        ServerError, match=r"ends a text at a stop string, but got a server that ignores it: texts go on"
+    ):
+        drawn(engine, stopped(engine))
+    assert len(drawn(engine, requests(engine, 2))) == 2, "without stop strings it does not matter"
+    for lies, options in ((["stop=ignored"], {"anyway": True}), (["stop=included"], {})):
+        engine = engines(Wire(lies=lies), found if options else None, **options)
+        texts = drawn(engine, stopped(engine))
+        assert any(c.finish_reason == "stop" for c in texts)
+        assert not [c.text for c in texts if " the" in c.text or " and" in c.text]
+
+
+def test_a_value_that_is_rejected_is_named_and_no_parameter(engines: Any) -> None:
+    engine = engines(Wire(lies=["temperature=rejected:0.9"]), concurrency=1)
+    asked = [*requests(engine, 2, temperature=0.3), *requests(engine, 2, temperature=0.9)]
+    came, error = until_it_fails(engine.generate(asked))
+    assert len(came) == 2
+    assert str(error).startswith("fake-64 rejects temperature=0.9 (400: ")
+    engine = engines(Wire(lies=["temperature=rejected:0.9"]), probed(Finding("temperature", "honoured")))
+    _, error = until_it_fails(engine.generate(requests(engine, 2, temperature=0.9)))
+    assert "settings of its own" not in str(error), "a probe saw another value honoured"
+
+
+def test_a_model_that_goes_away_is_not_listed_as_there(engines: Any) -> None:
+    def gone(number: int, call: Call, answer: Answer) -> Answer | Fault:
+        return Fault("absent", "The model fake-64 does not exist.", 404) if number > 2 else answer
+
+    _, error = until_it_fails((engine := engines(Wire(twist=gone), concurrency=1)).generate(requests(engine, 9)))
+    assert "404 from fake://vllm: The model fake-64 does not exist. fake-64 was there before: serve it again" in str(
+        error
+    )
+    assert "models there" not in str(error)
+
+
+def test_an_ollama_that_is_not_there_is_looked_for_where_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    with pytest.raises(ServerError, match=r"http://127\.0\.0\.1:1: .*say where it is: OLLAMA_HOST"):
+        make_ollama("qwen3:8b", dtype="auto", device="auto", trust_remote_code=False)
+
+
 def test_odd_options_are_refused() -> None:
     for given, said in (
         ({"timeout": 0}, "A timeout is seconds, above 0, but got 0"),
@@ -128,7 +163,7 @@ def test_a_server_that_changes_its_model_under_way_is_left(engines: Any) -> None
         assert str(error).startswith("A study is drawn from one model, which stays as it is, but got ")
         if "swapped" in lie:
             assert "'fake-64-2' where 'fake-64' answered before" in str(error)
-            assert len(came) == 9, "what another model said is not taken"
+            assert len(came) == 8, "what another model said is not taken; the first answer was to a test text"
         else:
             assert "identity" in str(error), "about() differs at the end"
 
@@ -230,7 +265,7 @@ async def _fails() -> About:
 
 
 def test_a_sweep_is_kept_resumed_and_measured(engines: Any, tmp_path: Any) -> None:
-    known = probed(logprobs="raw")
+    known = probed(*LOOKED_AT, logprobs="raw")
     engine = engines(Wire(), known)
     settings = poise.grid(temperature=[0.3, 0.9])
     with poise.sweep(engine, " the ship", settings, draws=4, max_tokens=24, study=tmp_path / "s.db") as study:
@@ -248,7 +283,7 @@ def test_a_sweep_is_kept_resumed_and_measured(engines: Any, tmp_path: Any) -> No
 
 @pytest.mark.parametrize("style", ["openai", "ollama", "llama-cpp-python"])
 def test_texts_without_token_ids_give_no_number_where_ids_are_needed(engines: Any, tmp_path: Any, style: str) -> None:
-    engine = engines(Wire(style), probed())
+    engine = engines(Wire(style), probed(*LOOKED_AT))
     prompts = [Prompt(messages=(Message("user", f"the ship {i}"),)) for i in range(9)]
     with poise.sweep(engine, prompts, poise.grid(temperature=[0.5, 1.0]), draws=3, max_tokens=40,
                      study=tmp_path / "s.db", baselines=False) as study:  # fmt: skip
@@ -283,7 +318,7 @@ def test_a_study_reads_back_what_a_server_left_out(engines: Any, tmp_path: Any) 
 
 
 def test_a_page_shows_texts_without_token_ids_as_they_are(engines: Any, tmp_path: Path) -> None:
-    engine = engines(Wire("openai"), probed())
+    engine = engines(Wire("openai"), probed(*LOOKED_AT))
     with poise.sweep(
         engine, CHAT, poise.grid(temperature=[0.5, 1.5]), draws=2, max_tokens=12, study=tmp_path / "s.db"
     ) as study:

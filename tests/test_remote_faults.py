@@ -139,7 +139,7 @@ def test_a_reasoning_model_draws_by_settings_of_its_own() -> None:
         assert len(list(engine.generate(requests(engine, 2, chat, max_tokens=200)))) == 2, "what is off is left out"
         came, error = until_it_fails(engine.generate(requests(engine, 1, chat, temperature=0.5)))
     assert came == []
-    assert str(error).startswith("fake-64 rejects temperature: it draws by settings of its own (400: ")
+    assert str(error).startswith("fake-64 rejects temperature=0.5: it draws by settings of its own (400: ")
 
 
 def test_a_reasoning_model_behind_a_gateway_is_asked_by_the_names_that_it_takes() -> None:

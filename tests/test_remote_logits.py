@@ -30,7 +30,7 @@ class Wire(FakeWire):
     """A fake server that shows how it reads messages, as vLLM does."""
 
     async def render(self, messages: Sequence[Message], thinking: bool | None = None) -> tuple[int, ...] | None:
-        return self.server.language.chat(messages)
+        return (*self.server.language.chat(messages), *([1] if thinking is False else []))
 
 
 class Twin(FakeEngine):
@@ -269,22 +269,6 @@ def test_sweeps_of_laws_that_keep_other_tokens_are_refused(engine: RemoteLogitsE
     assert not (tmp_path / "s.db").exists()
 
 
-def test_baselines_are_those_that_can_be_drawn(engine: RemoteLogitsEngine, language: Language) -> None:
-    assert dict(engine.baselines) == {"greedy": SamplingParams(temperature=0)}
-    llama = RemoteLogitsEngine(Wire("llama.cpp", language=language))
-    assert llama.baselines["engine-default"].dialect == "temperature-last"
-    assert llama.baselines["engine-default"].top_k == 40
-    few = RemoteLogitsEngine(Wire("llama.cpp", language=language), hints=Hints(top=8))
-    assert set(few.baselines) == {"greedy", "engine-default"}  # its min_p cuts the rest, as each step will tell
-    llama.close()
-    few.close()
-    wire = Wire("vllm", language=language)
-    wire.server.model = wire.model = "Qwen/Qwen3-8B"
-    qwen = RemoteLogitsEngine(wire, ServerOptions(thinking=False))
-    assert qwen.baselines["vendor"] == SamplingParams(temperature=0.7, top_k=20, top_p=0.8)
-    qwen.close()
-
-
 def test_given_text_is_scored(engine: RemoteLogitsEngine, twin: Twin, language: Language) -> None:
     llama = RemoteLogitsEngine(Wire("llama.cpp", language=language), hints=Hints(top=64))
     ids, want = twin.score(Prompt(PROMPT), " sea day old")
@@ -311,6 +295,11 @@ def test_given_text_is_scored(engine: RemoteLogitsEngine, twin: Twin, language: 
 def test_servers_on_which_poise_cannot_draw(style: str, lies: list[str], hints: dict, said: str) -> None:
     with pytest.raises((ModelError, ServerError), match=said):
         RemoteLogitsEngine(Wire(style, lies), hints=Hints(**hints))
+
+
+def test_a_server_that_sends_more_than_the_one_token_asked_for() -> None:
+    with pytest.raises(ServerError, match=r"ends a text after max_tokens: .* but got \d+ tokens where 1 was asked for"):
+        RemoteLogitsEngine(Wire("vllm", ["max_tokens=ignored"]))
 
 
 def test_a_model_that_shows_no_end(language: Language) -> None:

@@ -254,6 +254,14 @@ def test_the_recipe_asks_for_what_was_drawn(study: poise.Study) -> None:
     assert "--no-baselines" not in words
 
 
+def test_a_recipe_names_the_dialect(tmp_path: Path) -> None:
+    laws = [*poise.grid(temperature=[0.5, 2.0], top_p=0.6), *poise.grid(top_p=0.6, dialect="temperature-last")]
+    drawn = poise.sweep(poise.load("fake"), "go", laws, study=tmp_path / "d.db", draws=1, max_tokens=4, baselines=False)
+    with drawn:
+        commands = make_recipe(drawn.fingerprint, survey(drawn, "prompt")).commands
+    assert ["--dialect temperature-last" in command for command in commands] == [False, True]
+
+
 ODD = 'it\'s "odd" $HOME `x` \\ é'
 
 

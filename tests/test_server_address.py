@@ -131,7 +131,9 @@ def test_a_probe_is_asked_by_name() -> None:
     assert made.honoured == {"temperature"}
 
 
-@pytest.mark.parametrize("spec", ["ftp://me:hunter2@host/v1", "http://me:hunter2@host:port/v1", "http://me:hunter2@/v1"])
+@pytest.mark.parametrize(
+    "spec", ["ftp://me:hunter2@host/v1", "http://me:hunter2@host:port/v1", "http://me:hunter2@/v1"]
+)
 def test_a_password_is_not_repeated(spec: str) -> None:
     with pytest.raises(ModelError) as raised:
         checked_url(spec)

@@ -77,7 +77,7 @@ def test_think_tags_of_a_continued_text_are_part_of_it() -> None:
 @pytest.mark.parametrize(
     ("answer", "refusal"),
     [(said(None, message={"refusal": "I cannot help."}), "I cannot help."),
-     (said("", "content_filter"), "content_filter"), (said("half", "content_filter"), ""), (said("no"), "")],
+     (said("", "content_filter"), ""), (said("half", "content_filter"), ""), (said("no"), "")],
 )  # fmt: skip
 def test_refusals(answer: Any, refusal: str) -> None:
     assert ask(plain(**{CHAT: answer}), Call(HELLO), known=False).choices[0].refusal == refusal

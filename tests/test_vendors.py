@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from poise.engines.vendors import FAMILIES, Recommendation, plain_name, recommendations, vendor
+from poise.models.vendors import FAMILIES, Recommendation, plain_name, recommendations, vendor
 from poise.params import SamplingParams
 
 # Names as they are met on the hub, as GGUF files and in Ollama, with the family that each belongs to.

@@ -200,3 +200,10 @@ def test_what_is_left_out_is_called_what_it_is(tmp_path: Path, prompts: int, uni
     }
     with study_of(tmp_path, texts) as study:
         assert f"With one {unit} left out, the best mean stays the best" in str(decide(study, goal=LONGER))
+
+
+def test_texts_without_any_value_are_no_crash(tmp_path: Path) -> None:
+    settings = [SamplingParams(top_k=1), SamplingParams(top_k=5)]
+    with sweep(load("fake"), "the ship", settings, study=tmp_path / "s.db", draws=2, max_tokens=8) as study:
+        said = str(decide(study, goal={"lower": "seq_rep_4"}))  # 8 tokens are too few for it
+    assert "no text has a value" in said

@@ -13,10 +13,12 @@ from poise.params import SamplingParams
 from poise.records import Completion, Message, Prompt, Request
 from poise.servers.calls import About, Answer, Call
 from poise.servers.honours import Finding, Probe
+from poise.servers.likeness import TEXTS
 from poise.sessions import Engine, Tally
 
 SHIP = Prompt(" the ship")
 CHAT = Prompt(messages=(Message("user", "the ship"),))
+LOOKED_AT = (Finding("temperature", "honoured"), Finding("order", "honoured"))  # enough for sweeps of temperatures
 
 
 class Wire(FakeWire):
@@ -27,8 +29,10 @@ class Wire(FakeWire):
         twist: from the number of the exchange, the call and the honest answer to what comes instead.
     """
 
-    def __init__(self, style: str = "vllm", lies: Sequence[str] = (), twist: Callable[..., Any] | None = None) -> None:
-        super().__init__(style, lies)
+    def __init__(
+        self, style: str = "vllm", lies: Sequence[str] = (), twist: Callable[..., Any] | None = None, seed: int = 0
+    ) -> None:
+        super().__init__(style, lies, seed)
         self.calls: list[Call] = []
         self.closed = 0
         self.said: dict[str, Any] = {}
@@ -38,6 +42,8 @@ class Wire(FakeWire):
         return (await super().about())._replace(**self.said)
 
     async def ask(self, call: Call) -> Answer:
+        if call.text in TEXTS or any(m.content in TEXTS for m in call.messages):  # a look at the model, and no draw
+            return await super().ask(call)
         number = len(self.calls)
         self.calls.append(call)
         answer = await super().ask(call)

@@ -9,6 +9,7 @@ from typing import TypedDict, overload
 
 import numpy as np
 
+from poise import served
 from poise.errors import StudyError, UsageError
 from poise.measurements import (
     BY_DEFINITION,
@@ -183,15 +184,15 @@ def compare(
 ) -> Comparisons:
     """Compare two trials, prompt by prompt and draw by draw: is the difference really there?
 
-    Texts of the same prompt, seed and draw are a pair. With at least 8 prompts the prompt is the unit and the
-    result speaks of the use case; with fewer the pair is, at least 8 of each prompt, and the result is for
-    these prompts only. All metrics of a call are tested together; the statistics are those of `poise.stats`.
+    Texts of the same prompt, seed and draw are a pair. With at least 8 prompts the prompt is the unit and the result
+    speaks of the use case; with fewer the pair is, at least 8 of each prompt, and it speaks of these prompts only. All
+    metrics of a call are tested together.
 
     Args:
         study: with completions of both.
         a, b: a trial as its settings are written (``temperature=0.3``), a name (``greedy``), or settings.
         metrics: names, or metrics of your own; None for all that the prompts allow.
-        use_case: one of the study's; None for all that hold both trials.
+        use_case: one of the study's; None for all that hold both.
         matters: the smallest difference that matters, above 0, in the one unit of the metrics; None for the goal's.
 
     Returns:
@@ -204,22 +205,22 @@ def compare(
     """
     first, second = _two_trials(Study.given(study).trials(use_case), a, b)
     cases, notes = _held(study, study.use_cases() if use_case is None else [use_case], (first, second))
-    found: list[Comparison] = []
+    found, notes = list[Comparison](), [*notes, *([] if metrics else left_out(study, use_case))]
     for case in cases:
         chosen = choose_metrics(study, case, metrics)
         wanted = _matters(study, case, chosen, matters)
         found += _compare(read_values(study, case, chosen, (first, second)), chosen, wanted, first, second)
     if not found:
         raise StudyError("Two trials are compared within a use case", "; ".join(notes), "`poise sweep` draws both")
-    return _noted(study, found, [*study.caveats(use_case), *notes, *([] if metrics else left_out(study, use_case))])
+    return _noted(study, found, (first, second), [*study.caveats(use_case), *notes])
 
 
-def _noted(study: Study, found: Sequence[Comparison], notes: Sequence[str]) -> Comparisons:
+def _noted(study: Study, found: Sequence[Comparison], trials: Sequence[Trial], notes: Sequence[str]) -> Comparisons:
     """Where a server drew by itself, nothing can be said of shared noise."""
     if not study.fingerprint.served:
         return Comparisons(found, notes)
-    said = "the server draws by itself: draws of two settings share no noise"
-    return Comparisons([replace(c, variance_ratio=None) for c in found], [*notes, said])
+    said = served.notes(study, [t.params for t in trials])
+    return Comparisons([replace(c, variance_ratio=None) for c in found], [*notes, *said])
 
 
 def _two_trials(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from poise.ledger import SweepSummary
 from poise.numerals import count
 from poise.records import Request
+from poise.served import otherwise
+from poise.servers.honours import Probe
 from poise.sessions import Engine
 
 _BYTES = 4  # of a token, in prose of European languages
@@ -28,18 +31,24 @@ def expected_cost(engine: Engine, waiting: Sequence[Request]) -> list[str]:
         return []
     if engine.draws_by == "poise":
         steps = count(sum(r.max_tokens for r in waiting), "request")
-        return [f"poise draws on the server: at most {steps} of one token, fewer where texts begin alike"]
+        drawn = f"poise draws on the server: at most {steps} of one token, fewer where texts begin alike"
+        return [drawn, *getattr(engine, "notes", ())]
+    sent: Any = getattr(engine, "sent", None)
+    asked = len(waiting)
+    waiting = waiting if sent is None else list(sent(waiting))
+    once = "" if len(waiting) == asked else "; at temperature 0 its texts repeat, and one request serves all draws"
     read = sum(len(r.prompt_ids) for r in waiting) // _BYTES
     most = sum(r.max_tokens for r in waiting)
     money = options.price(read, most)
-    said = "" if money is None else f"; about {money:,.2f} at most, by the prices given"
+    said = "" if money is None else f"; about {sum_of(money)} at most, by the prices given"
     notes = [
         f"the server is asked {count(len(waiting), 'time')}: about {count(read, 'token')} of prompts, at most "
-        f"{count(most, 'token')} of texts{said}"
+        f"{count(most, 'token')} of texts{said}{once}"
     ]
-    if getattr(engine, "probe", None) is None:
+    probe: Probe | None = getattr(engine, "probe", None)
+    if probe is None:
         notes.append("before the first sweep a probe of at most 300 requests finds out what the server honours")
-    return [*notes, *getattr(engine, "notes", ())]
+    return [*notes, *getattr(engine, "notes", ()), *otherwise(probe, {r.params for r in waiting})]
 
 
 def actual_cost(summary: SweepSummary, engine: Engine) -> str:
@@ -58,9 +67,50 @@ def actual_cost(summary: SweepSummary, engine: Engine) -> str:
     """
     if not summary.requests:
         return ""
-    options: Any = getattr(engine, "options", None)
-    money = None if options is None else options.price(summary.prompt_tokens, summary.tokens)
+    money = price_of(summary, engine)
     again = f", {summary.retries:,} of them again" if summary.retries else ""
-    said = "" if money is None else f"; {money:,.2f} by the prices given"
+    said = "" if money is None else f"; {sum_of(money)} by the prices given"
     tokens = f"{count(summary.prompt_tokens, 'token')} of prompts, {count(summary.tokens, 'token')} of texts"
     return f"the server was asked {count(summary.requests, 'time')}{again}: {tokens}{said}"
+
+
+def whole_cost(engine: Engine) -> str:
+    """What a server on which poise draws was asked for since it was loaded; empty for other engines.
+
+    Args:
+        engine: any.
+
+    Returns:
+        One sentence.
+    """
+    spent: tuple[int, int, int] | None = getattr(engine, "spent", None)
+    if spent is None:
+        return ""
+    sent, again, read = spent
+    asked = SweepSummary(0, 0, 0, sent - again, 0.0, requests=sent, retries=again, prompt_tokens=read)
+    return actual_cost(asked, engine)
+
+
+def price_of(summary: SweepSummary, engine: Engine) -> float | None:
+    """Money that a sweep cost.
+
+    Args:
+        summary: of the sweep.
+        engine: that drew.
+
+    Returns:
+        Money in the unit of the prices; None where no prices were given, or no server was asked.
+    """
+    options: Any = getattr(engine, "options", None)
+    return None if options is None else options.price(summary.prompt_tokens, summary.tokens)
+
+
+def sum_of(money: float) -> str:
+    """A sum of money, small ones to two digits that count.
+
+    >>> sum_of(1234.5), sum_of(0.000426), sum_of(0)
+    ('1,234.50', '0.00043', '0.00')
+    """
+    if money >= 1 or money <= 0:
+        return f"{money:,.2f}"
+    return f"{float(f'{money:.2g}'):.{max(2, 1 - math.floor(math.log10(money)))}f}"

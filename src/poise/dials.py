@@ -22,6 +22,7 @@ from poise.params import FOLLOWERS, PARAMETERS, SamplingParams, check_value, fin
 from poise.partings import fork_of
 from poise.pieces import Cost, Dial, Dials, Found, beside, tile, with_value
 from poise.records import Prompt, Request
+from poise.sameness import check_sameness
 from poise.sessions import Engine, LogitsEngine, Tally
 from poise.spans import Span, closed, gaps
 from poise.study import Study
@@ -213,6 +214,7 @@ def _dial(
     engine = ready.engine
     for note in study.bind(engine.fingerprint, latest=False):
         warnings.warn(note, stacklevel=4)
+    check_sameness(engine, study)
     low, high = ready.span.low.value, ready.span.high.value
     found: list[list[Found]] = []
     for request in ready.requests:
@@ -331,7 +333,7 @@ def _check_engine(engine: Engine, parameter: str, params: SamplingParams) -> Log
         raise UsageError(
             "A dial needs a model whose tokens poise draws, with noise that stays the same at every value",
             f"{engine.name}, which draws by itself and gives no hold on its noise",
-            "Load the weights (hf:, gguf:), or sweep single values with `poise sweep`",
+            "Load the weights (hf:, gguf:), or a server with draws_by='poise'; or sweep single values",
         )
     find_parameter(parameter)
     if not isinstance(params, SamplingParams):

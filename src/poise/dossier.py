@@ -1,4 +1,4 @@
-"""What verdicts keep: goals, rounds, judgements, reference texts, probes."""
+"""What verdicts keep: goals, rounds, judgements, reference texts, what servers are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poise import codec
 from poise.goals import Goal, read_goal
 from poise.ledger import Ledger
 
-Kind = Literal["goal", "rounds", "judgement", "reference", "probe"]
+Kind = Literal["goal", "rounds", "judgement", "reference", "probe", "likeness"]
 
 
 class Dossier(Ledger):

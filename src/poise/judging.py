@@ -19,7 +19,7 @@ from poise.metrics.judged import ORDERS, Judgement, Panel, baseline_texts, read_
 from poise.params import SamplingParams
 from poise.records import Trial
 from poise.study import Study
-from poise.trials import find_trial
+from poise.trials import find_baseline
 
 PARALLEL = 4
 TIMEOUT = 120.0  # seconds
@@ -255,7 +255,8 @@ def _cases(study: Study, use_case: str | None) -> list[str]:
 
 def _baseline(study: Study, use_case: str, asked: str | SamplingParams | None) -> Trial:
     goal = study.goal(use_case)
-    return find_trial(study.trials(use_case), asked or (DEFAULT_BASELINE if goal is None else goal.baseline))
+    wanted = asked or (DEFAULT_BASELINE if goal is None else goal.baseline)
+    return find_baseline(study.trials(use_case), wanted)[0]
 
 
 def _find(study: Study, use_case: str, panel: Panel, limit_draws: int | None) -> _Found:

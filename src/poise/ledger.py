@@ -12,7 +12,7 @@ from typing import NamedTuple
 from poise import codec
 from poise.database import Database, Row, damaged
 from poise.errors import ParameterError, PoiseError, StudyError
-from poise.params import SamplingParams
+from poise.params import DEFAULT_DIALECT, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request, Trial
 from poise.summaries import SweepSummary as SweepSummary
 
@@ -169,7 +169,7 @@ class Ledger:
             StudyError: no such use case.
         """
         chosen = self._chosen(use_case)
-        wanted = {i for i, p in self._settings() if params is None or p == params.normalised()}
+        wanted = {i for i, _ in self._matching(params)}
         return sum(n for (case, i), n in self._counts().items() if case in chosen and i in wanted)
 
     def caveats(self, use_case: str | None = None) -> list[str]:
@@ -266,8 +266,7 @@ class Ledger:
     def _completions(
         self, chosen: list[str], params: SamplingParams | None, read: str, everything: bool
     ) -> Iterator[Completion]:
-        wanted = None if params is None else params.normalised()
-        settings = [(i, p) for i, p in self._settings() if wanted in (None, p)]
+        settings = self._matching(params)
         for case in chosen:
             asked = {i for (i,) in self._db.rows("SELECT settings FROM asked WHERE use_case = ?", (case,))}
             for place in self._places(case, _PLACES_EVER if everything else PLACES_NOW):
@@ -294,6 +293,19 @@ class Ledger:
         with self._decoding():
             known = [(i, codec.unpack_params(record)) for i, record in rows]
         return sorted(known, key=lambda pair: codec.settings_order(pair[1]))
+
+    def _matching(self, params: SamplingParams | None) -> list[tuple[int, SamplingParams]]:
+        """The settings that are meant; a server draws by a dialect of its own, which nobody has to name."""
+        known = self._settings()
+        if params is None:
+            return known
+        wanted = params.normalised()
+        same = [(i, p) for i, p in known if p == wanted]
+        engine = self._stored_fingerprint()
+        if same or engine is None or not engine.served or wanted.dialect != DEFAULT_DIALECT:
+            return same
+        alike = [(i, p) for i, p in known if p.active() == wanted.active()]
+        return alike if len(alike) == 1 else []
 
     def _counts(self) -> dict[tuple[str, int], int]:
         """Completions per use case and settings; counted again only after a write, for it reads the whole file."""

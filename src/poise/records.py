@@ -150,7 +150,7 @@ class Fingerprint:
 
     @property
     def served(self) -> bool:
-        """Whether a server drew by itself: its noise is not ours, so that draws of two settings share none."""
+        """Whether a server drew by itself: its noise is not ours: what two settings share is not known."""
         return self.path.startswith("server/")
 
     @property

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from poise.errors import MetricError, UseCaseError
 from poise.goals import REFERENCE, Aim
-from poise.measurements import bounds_of
+from poise.measurements import absent_of, bounds_of
 from poise.metrics import METRICS
 from poise.metrics.metric import CompletionMetric
 from poise.metrics.readings import Readings
@@ -103,6 +103,9 @@ def take(study: Study, readings: Readings, aim: Aim, prompts: Sequence[int]) -> 
     if aim.target is not None:
         bounds = Bounds()
     kept = [p for p in prompts if np.isfinite(away[p]) and np.isfinite(table[p]).any()]
+    if not kept:
+        lacking = f"no text has a value: {absent_of(metric, readings, 0)}"
+        return Sample((np.empty((0, table.shape[1])),), "prompt", (), bounds, lacking)
     if len(kept) >= MIN_UNITS:
         if bounds.trials is not None:
             bounds = bounds._replace(trials=float(_texts(readings, aim.metric, kept)))
@@ -183,10 +186,12 @@ def _target(study: Study, readings: Readings, aim: Aim) -> Matrix:
         )
     found = np.asarray(reference_values(study, readings.use_case, metric, readings.context))
     if not np.isfinite(found).any():
+        step = "Give each prompt its `reference` and sweep again, or name a number under near"
+        if study.fingerprint.served:
+            step = "A server cannot score them: take another goal, for example `poise decide --raise distinct_2`"
         raise UseCaseError(
-            f"To hold {metric.name} near the reference, prompts need reference texts", "none that was scored",
-            "Give each prompt its `reference` and sweep again, or name a number under near",
-        )  # fmt: skip
+            f"To hold {metric.name} near the reference, prompts need reference texts", "none that was scored", step
+        )
     return found
 
 

@@ -25,10 +25,11 @@ from poise.params import SamplingParams
 from poise.probes.looking import look_first
 from poise.records import Completion, Prompt, Request, Trial
 from poise.references import check_references, score_references
+from poise.sameness import check_sameness
 from poise.servers.honours import Probe
 from poise.sessions import Engine, Tally
 from poise.study import Study
-from poise.trials import find_trial
+from poise.trials import find_baseline
 from poise.usecases import UseCase
 
 _SHARED = "; settings that agree so far share their work"
@@ -236,6 +237,7 @@ def sweep(
 def _draw(engine: Engine, study: Study, ready: _Prepared, progress: Progress | None) -> None:
     for note in [*study.bind(engine.fingerprint), *study.expect(ready.everything, ready.whole)]:
         warnings.warn(note, stacklevel=3)
+    check_sameness(engine, study)
     probe: Probe | None = getattr(engine, "probe", None)
     if probe is not None:
         study.note("probe", f"{probe.url}#{probe.model}", probe.record())
@@ -292,7 +294,8 @@ def _without_baseline(ready: _Prepared, study: Study | None) -> list[str]:
             continue
         held = study.trials(use_case) if study is not None and use_case in study.use_cases() else ()
         try:
-            find_trial([*ready.trials, *held], goal.baseline)
+            _, stands_in = find_baseline([*ready.trials, *held], goal.baseline)
+            notes += [f"{use_case}: {stands_in}"] if stands_in else []
         except StudyError:
             notes.append(
                 f"{use_case}: its goal's baseline, {goal.baseline}, is not among the settings: `poise decide` needs it"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from poise.errors import ParameterError, StudyError
+from poise.goals import DEFAULT_BASELINE
 from poise.param_lists import LISTS, read_list
 from poise.params import DEFAULT_DIALECT, PARAMETERS, SamplingParams
 from poise.records import Trial
@@ -50,6 +51,33 @@ def find_trial(trials: Sequence[Trial], asked: str | SamplingParams | Trial) -> 
         repr(shown),
         f"Did you mean {near[0]}?" if near else "Write its settings, as in temperature=0.7,top_p=0.9",
     )
+
+
+def find_baseline(trials: Sequence[Trial], asked: str | SamplingParams) -> tuple[Trial, str]:
+    """The trial that others have to beat.
+
+    What an empty request gets on a server is not always known. A sweep then leaves engine-default out, and what the
+    model's makers recommend stands in for it, or else greedy.
+
+    Args:
+        trials: those there are.
+        asked: see `find_trial`.
+
+    Returns:
+        The trial, and what there is to say of it: that it stands in; else nothing.
+
+    Raises:
+        StudyError: no such trial.
+
+    >>> known = [Trial(SamplingParams(temperature=0), ("greedy",)), Trial(SamplingParams(temperature=0.7))]
+    >>> find_baseline(known, "engine-default")[1]
+    'the baseline is greedy, as engine-default was not drawn; --baseline names another'
+    """
+    named = {name: t for t in trials for name in t.names}
+    for other in ("vendor", "greedy") if asked == DEFAULT_BASELINE and asked not in named else ():
+        if other in named:
+            return named[other], f"the baseline is {other}, as {asked} was not drawn; --baseline names another"
+    return find_trial(trials, asked), ""
 
 
 def _plain(params: SamplingParams) -> SamplingParams | None:

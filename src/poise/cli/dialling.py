@@ -27,8 +27,9 @@ from poise.cli.loading import load
 from poise.cli.progress import ShareMeter
 from poise.cli.schemas import Dialled, DialPlanRecord, DialRecord, PieceRecord
 from poise.cli.terminal import clip, counted, one_line, quoted, show, show_heading, show_json, stretch, tell, wrapped
+from poise.costs import whole_cost
 from poise.errors import ParameterError, UsageError
-from poise.params import PARAMETERS, WAITING, SamplingParams
+from poise.params import DEFAULT_DIALECT, PARAMETERS, WAITING, SamplingParams
 from poise.pieces import Dial, Dials, Piece, alike
 from poise.records import params_record
 from poise.reports.readout import human_values, sentences
@@ -152,7 +153,9 @@ def _fixed(asked: Drawing) -> SamplingParams:
             "Beside the one that moves, parameters of a dial have one value", _described(several[0], asked), "Keep one"
         )
     said = {name: value for name, (value,) in asked.values.items() if value is not None}
-    return SamplingParams.model_validate({**said, **asked.lists, "dialect": asked.dialect}, context=WAITING)
+    return SamplingParams.model_validate(
+        {**said, **asked.lists, "dialect": asked.dialect or DEFAULT_DIALECT}, context=WAITING
+    )
 
 
 def _options(asked: Drawing, lone: bool, page: bool) -> DialOptions:
@@ -229,6 +232,8 @@ def _show(dials: Dials, plan: DialPlan, engine: Engine) -> None:
         pieces, rows = counted(round(cost.expected_pieces), "piece"), counted(round(cost.expected_rows), "row")
         took += f"; expected {pieces} and {rows} without sharing"
     show(took)
+    if asked := whole_cost(engine):
+        show(asked)
     doubtful = sum(bool(p.doubtful) for d in dials for p in d.pieces)
     if doubtful:
         hold = "1 piece holds" if doubtful == 1 else f"{doubtful:,} pieces hold"

@@ -22,14 +22,14 @@ from poise.cli.flags import (
     law_of,
     with_drawing_flags,
 )
-from poise.cli.loading import load, look
+from poise.cli.loading import check_dialect, load, look
 from poise.cli.progress import Meter
 from poise.cli.racing import sweep_in_rounds
 from poise.cli.schemas import Generated, PlanRecord, Swept, TrialRecord
 from poise.cli.terminal import clip, counted, quoted, show, show_heading, show_json, tell, wrapped
-from poise.costs import actual_cost
+from poise.costs import actual_cost, price_of
 from poise.errors import ParameterError, UsageError
-from poise.params import SamplingParams
+from poise.params import DEFAULT_DIALECT, SamplingParams
 from poise.records import Completion, params_record
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def generate(model: Model, prompt: OnePrompt, asked: Drawing, explain: WhyFlag =
         check_nothing_kept(asked)
         again.append("--why")
     engine = load(model, asked)
+    check_dialect(engine, asked)
     options = options_of(asked, 1)
     options["max_tokens"] = most = MAX_TOKENS if asked.max_tokens is None else asked.max_tokens
     plan = poise.plan(engine, prompt, settings, study=asked.study, baselines=False, **options)
@@ -82,7 +83,7 @@ def generate(model: Model, prompt: OnePrompt, asked: Drawing, explain: WhyFlag =
         show_whys(poise.why(engine, prompt, settings[0], **options), subject, asked)
         return
     with drawn(engine, prompt, settings, plan, options, baselines=False) as study:
-        completions = [c for c in study.completions(params=settings[0]) if _answers(c, plan, options)]
+        completions = [c for c in study.completions(params=plan.trials[0].params) if _answers(c, plan, options)]
         if asked.as_json:
             show_json(Generated(study=str(study.path), completions=[completion_record(c) for c in completions]))
             return
@@ -112,6 +113,7 @@ def sweep(
     prompts: list[Given] = [poise.load_use_case(f) for f in files] if prompt is None else [prompt]
     engine = load(model, asked)
     look(engine, settings, asked)
+    check_dialect(engine, asked)
     count = sum(len(item.prompts) if isinstance(item, poise.UseCase) else 1 for item in prompts)
     options = options_of(asked, CASE_DRAWS if count >= 8 else SWEEP_DRAWS)
     again = [*(["--no-baselines"] if no_baselines else []), *draws_of(asked)]
@@ -126,7 +128,7 @@ def sweep(
         return
     with drawn(engine, prompts, settings, plan, options, baselines=not no_baselines) as study:
         if asked.as_json:
-            show_json(swept_record(study, plan))
+            show_json(swept_record(study, plan, engine))
             return
         show_result(study, plan, engine)
     naming = "" if asked.study is None else f" --study {quoted(asked.study)}"
@@ -147,7 +149,7 @@ def _check_subject(prompt: str | None, files: list[str], until_decided: bool, al
 
 def settings_of(asked: Drawing) -> list[SamplingParams]:
     """Every setting that the flags say."""
-    return poise.grid(dialect=asked.dialect, **asked.values, **asked.lists)
+    return poise.grid(dialect=asked.dialect or DEFAULT_DIALECT, **asked.values, **asked.lists)
 
 
 def options_of(asked: Drawing, draws: int) -> DrawOptions:
@@ -246,7 +248,7 @@ def show_result(study: Study, plan: Plan, engine: Engine) -> None:
         show(f"and {counted(len(plan.trials) - _SHOWN, 'setting')} more")
 
 
-def swept_record(study: Study, plan: Plan) -> Swept:
+def swept_record(study: Study, plan: Plan, engine: Engine) -> Swept:
     """What a sweep did, as JSON: the trials of its use cases, all their completions counted."""
     summary = study.last_sweep
     assert summary is not None, "a sweep that ends is logged"
@@ -258,6 +260,7 @@ def swept_record(study: Study, plan: Plan) -> Swept:
     return Swept(
         study=str(study.path), trials=trials, drawn=summary.drawn, reused=summary.reused, rows=summary.rows,
         requests=summary.requests, retries=summary.retries, prompt_tokens=summary.prompt_tokens, tokens=summary.tokens,
+        price=price_of(summary, engine),
     )  # fmt: skip
 
 

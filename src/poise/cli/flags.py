@@ -36,8 +36,8 @@ MAX_TOKENS = 128  # what poise draws where nobody says; `asks` decides, a test c
 
 # What each flag is: name, type, default, declarations, panel, help.
 _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
-    ("dialect", str, "transformers", ("--dialect",), LAW,
-     "Whose order and boundary rules hold; see `poise list dialects`."),
+    ("dialect", str | None, None, ("--dialect",), LAW,
+     "Whose order and boundary rules hold; see `poise list dialects`. Default: transformers; of a server its own."),
     ("draws", int | None, None, ("--draws", "-n"), DRAW,
      "Texts per prompt and setting. Default: generate 1; sweep 8, or 4 of 8 prompts and more."),
     ("seed", int, 0, ("--seed",), DRAW, "Any whole number; the same seed draws the same texts."),
@@ -55,7 +55,7 @@ _DRAWING: tuple[tuple[str, Any, Any, tuple[str, ...], str, str], ...] = (
     ("trust_remote_code", bool, False, ("--trust-remote-code",), MODEL,
      "Run Python code that ships with the model. Only for code you have read."),
     ("thinking", str | None, None, ("--thinking",), MODEL,
-     "on or off: whether a model that can think before it answers is asked to. Default: left to the model."),
+     "on or off: whether a model that can think before it answers is asked to; implies --chat. Default: left to it."),
     ("draws_by", str | None, None, ("--draws-by",), SERVER,
      "server, or poise: one token a request, drawn here, so that dials work. Default: server; for dials poise."),
     ("concurrency", int | None, None, ("--concurrency",), SERVER, "Requests under way at once. Default: found out."),
@@ -99,7 +99,7 @@ class Drawing:
     lists: Mapping[str, Any]
     ranges: Mapping[str, tuple[float, float]]
     written: Mapping[str, str]
-    dialect: str
+    dialect: str | None
     draws: int | None
     seed: int
     max_tokens: int | None
@@ -327,10 +327,12 @@ def _collect(given: dict[str, Any], ranged: bool) -> Drawing:
     numbers = {n: text for n, text in said.items() if n not in lists}
     ranges = {n: found for n, text in numbers.items() if ranged and (found := grammar.parse_range(n, text)) is not None}
     values = {n: grammar.parse(n, text, ranged=ranged) for n, text in numbers.items() if n not in ranges}
-    if given["system"] is not None:
-        if given["chat"] is False:
-            raise UsageError("A system message needs the model's chat template", "--system with --text", "Drop one")
-        given["chat"] = True
+    for name, what in (("system", "A system message"), ("thinking", "Switching the thinking")):
+        if given[name] is not None:
+            if given["chat"] is False:
+                got = f"{flag(name)} with --text"
+                raise UsageError(f"{what} needs the model's chat template", got, "Drop one")
+            given["chat"] = True
     checked_study(given["study"])
     for name, choices in (("thinking", ("on", "off")), ("draws_by", ("poise", "server"))):
         if given[name] not in (None, *choices):

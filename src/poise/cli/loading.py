@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import poise
 from poise.cli.flags import Drawing, flag
 from poise.cli.progress import ProbeMeter
-from poise.cli.terminal import tell
-from poise.errors import UsageError
+from poise.cli.terminal import counted, tell
+from poise.errors import ParameterError, UsageError
+from poise.params import DEFAULT_DIALECT
 from poise.probes import BUDGET
 from poise.probes.looking import look_first
 
@@ -49,7 +50,27 @@ def load(model: str, asked: Drawing, *, dials: bool = False) -> Engine:
     if asked.trust_remote_code:
         raise UsageError("--trust-remote-code is for models that poise loads", f"it for {model}", "Leave it out")
     draws_by = given.pop("draws_by", "poise" if dials else None)
+    if dials and draws_by == "server":
+        raise UsageError("A dial draws here, one token a request", "--draws-by server", "Leave --draws-by out")
     return poise.load(model, thinking=thinking, draws_by=draws_by, server=poise.ServerOptions(**given), **options)
+
+
+def check_dialect(engine: Engine, asked: Drawing) -> None:
+    """Refuse a dialect that was named and is not the server's own.
+
+    Args:
+        engine: any; where poise draws, it draws by every dialect.
+        asked: the flags.
+
+    Raises:
+        ParameterError: it draws by another one, or by one that could not be told.
+    """
+    own: str | None = getattr(engine, "dialect", None)
+    unknown = getattr(engine, "probe", None) is None and asked.dialect == DEFAULT_DIALECT
+    if None not in (own, asked.dialect) and own != asked.dialect and not unknown:
+        raise ParameterError(
+            f"{engine.name} draws by its own law, {own}", f"dialect={asked.dialect}", "Leave --dialect out"
+        )
 
 
 def look(engine: Engine, settings: Sequence[SamplingParams], asked: Drawing) -> None:
@@ -62,4 +83,7 @@ def look(engine: Engine, settings: Sequence[SamplingParams], asked: Drawing) -> 
     """
     if not asked.dry_run and getattr(engine, "learn", None) is not None:
         with ProbeMeter(BUDGET) as meter:
-            look_first(engine, settings, meter)
+            found = look_first(engine, settings, meter)
+        if found is not None:
+            cost = f"{counted(found.requests, 'request')}, {counted(found.tokens, 'token')}"
+            tell(f"Probed the server first ({cost}); `poise probe` shows what it honours.")

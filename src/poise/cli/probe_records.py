@@ -23,6 +23,7 @@ class FindingRecord(Record):
     false_alarm: float | None = Field(description="how often an honest server is judged so, at most; null: none made")
     power: float | None = Field(description="how often a server that ignores it is found out, at least; null: unknown")
     value: float | None = Field(description="its default there, where one was found")
+    missed: Literal["", "budget", "refusal"] = Field(description="why it was not looked at; empty where it was")
 
 
 class ProbeRecord(Record):
@@ -42,3 +43,6 @@ class ProbeRecord(Record):
     tokens: int
     seconds: float
     made_at: float = Field(description="seconds since 1970")
+    defaults: dict[str, float] | None = Field(description="what an empty request gets; null: not known exactly")
+    steps: list[str] = Field(description="the order of its steps, as far as it could be told; else empty")
+    repeats: bool = Field(description="whether temperature 0 gave the same text every time")

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 import poise
 from poise.cli.evidence import JsonFlag
-from poise.cli.flags import any_number, whole_number
+from poise.cli.flags import any_number, flag, whole_number
 from poise.cli.probe_records import FindingRecord, ProbeRecord
 from poise.cli.progress import ProbeMeter
 from poise.cli.terminal import counted, quoted, show, show_json
+from poise.params import DIALECTS
 from poise.probes import BUDGET
 from poise.servers.honours import Finding, Probe
 from poise.servers.opening import TIMEOUT
 
 WIDTH = 100
+TRIED: Mapping[str, str] = {  # values to begin with, of what matters most first
+    "temperature": "0.3,0.9",
+    "top_p": "0.8,1",
+    "min_p": "0.05,0.2",
+    "top_k": "10,40",
+    "typical_p": "0.5,1",
+    "repetition_penalty": "1,1.1",
+    "frequency_penalty": "0,0.5",
+    "presence_penalty": "0,0.5",
+}
 Url = Annotated[str, typer.Argument(help="http(s)://HOST[:PORT]/v1[#MODEL] or ollama:NAME.")]
 BudgetFlag = Annotated[
     int, typer.Option("--budget", parser=whole_number("--budget"), metavar="N", help="Requests at most.")
@@ -53,16 +66,30 @@ def probe(
         return
     for line in said_of(found):
         show(line)
-    show(f"\nNext: poise sweep {quoted(url)} -f creative-story --temperature 0.3,0.9")
+    if not found.whole:
+        show("\nIt was cut short: what an earlier probe found stays, and a sweep looks at what it needs to know.")
+    name = _choosable(found)
+    if name is None:
+        show("\nNo parameter that poise knows changes what is drawn there: there is no setting to choose.")
+        show(f"Next: poise generate {quoted(url)} 'Once upon a time' --draws 4")
+    else:
+        show(f"\nNext: poise sweep {quoted(url)} -f summarise {flag(name)} {TRIED[name]}")
+
+
+def _choosable(found: Probe) -> str | None:
+    """The parameter to begin with: of those that are honoured best the first one; None where none acts."""
+    judged = {n: f.honour for n in TRIED if (f := found.of(n)) is not None}
+    for honour in ("honoured", "honoured otherwise", "cannot tell"):
+        for name in TRIED:
+            if judged.get(name) == honour:
+                return name
+    return None
 
 
 def said_of(found: Probe) -> list[str]:
     """A probe as people read it: what the server is, then a table of findings, then what it cost."""
     version = f" {found.version}" if found.version else ""
-    order = {
-        "server": "its order of steps could not be told",
-        "temperature-last": "temperature comes after the truncations (dialect temperature-last)",
-    }.get(found.dialect, f"its order of steps is that of {found.dialect}")
+    order = _order_of(found)
     returned = "" if found.logprobs in ("none", "unknown") else f", of at most {found.top_logprobs} tokens"
     ids = "are taken" if found.takes_ids else "are not taken"
     head = [
@@ -73,6 +100,26 @@ def said_of(found: Probe) -> list[str]:
     lines = [line for f in found.findings for line in _lines(f)]
     cost = f"{counted(found.requests, 'request')}, {counted(found.tokens, 'token')}, {found.seconds:.0f} s"
     return [*head, *lines, cost]
+
+
+def _order_of(found: Probe) -> str:
+    """The dialect, and what departs from it."""
+    if found.dialect == "server":
+        return "its order of steps could not be told"
+    clauses = [f"{a} comes before {b}" for a, b in departures(found.steps, DIALECTS[found.dialect].order)]
+    but = f", but that {' and '.join(clauses)}" if clauses else ""
+    if found.dialect == "temperature-last":
+        return f"temperature comes after the truncations (dialect temperature-last{but})"
+    return f"its order of steps is that of {found.dialect}{but}"
+
+
+def departures(steps: Sequence[str], order: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of steps that come the other way round than in an order.
+
+    >>> departures(("temperature", "min_p", "top_p"), ("temperature", "top_p", "min_p"))
+    [('min_p', 'top_p')]
+    """
+    return [(a, b) for a, b in itertools.combinations(steps, 2) if order.index(a) > order.index(b)]
 
 
 def _lines(f: Finding) -> list[str]:

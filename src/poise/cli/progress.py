@@ -161,7 +161,7 @@ class ProbeMeter(Line):
     """Progress of a probe: requests so far, and what is being looked at."""
 
     def __init__(self, budget: int) -> None:
-        self._requests, self._budget, self._step = 0, budget, ""
+        self._requests, self._budget, self._step = 0, max(1, budget), ""  # too small a one is refused elsewhere
         super().__init__("probing")
 
     def __call__(self, requests: int, step: str) -> None:

@@ -155,6 +155,7 @@ class Swept(Record):
     retries: int = Field(default=0, description="of these, second and later tries")
     prompt_tokens: int = Field(default=0, description="of prompts, as a server counted them")
     tokens: int = Field(default=0, description="of the completions drawn now")
+    price: float | None = Field(default=None, description="money, by the prices given; null without")
 
 
 class MeasurementRecord(Record):

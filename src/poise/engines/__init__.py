@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -107,9 +108,19 @@ def _read(spec: object) -> tuple[str, str]:
         raise ModelError("A model is named by text", repr(spec), 'For example poise.load("smollm2")')
     kind, _, name = spec.partition(":")
     if kind not in {**ENGINES, **SERVERS}:
+        if (step := _address(spec)) is not None:
+            raise ModelError("A server's address begins with http:// or https://, in small letters", repr(spec), step)
         known = ", ".join(entry.spec for entry in ENGINES.values())
         raise ModelError(f"A model is written as one of {known}", repr(spec), f"A hub name needs its engine: hf:{spec}")
     return kind, name
+
+
+def _address(spec: str) -> str | None:
+    """How the address of a server is written that lacks its scheme, or has it in capitals; None for anything else."""
+    scheme, apart, rest = spec.partition("://")
+    if apart and scheme.lower() in ("http", "https") and scheme != scheme.lower():
+        return f"Write {scheme.lower()}://{rest}"
+    return f"Write http://{spec}" if re.match(r"[\w.-]+:\d+(/|$)|\[[\da-fA-F:]+\]", spec) else None
 
 
 def _load_here(kind: str, name: str, options: Mapping[str, Any], thinking: bool | None) -> Engine:
@@ -141,8 +152,8 @@ def _load_server(
     maker = DRAWN_HERE if draws_by == "poise" else SERVERS[kind]
     name = spec.partition(":")[2] if kind == "ollama" else spec
     made: Any = _maker(maker)(name, **local, trust_remote_code=False, server=options)
-    if (learn := getattr(made, "learn", None)) is not None:
-        learn(_maker("poise.probes.kept:kept")(made.wire.url, made.about))
+    learn: Any = getattr(made, "remember" if draws_by == "poise" else "learn")
+    learn(_maker("poise.probes.kept:kept")(made.wire.url, made.about))
     engine: Engine = made
     return engine
 

@@ -23,9 +23,9 @@ from poise.engines.fake import FakeLaw
 from poise.engines.llamacpp_library import Model
 from poise.engines.llamacpp_session import LlamaCppSession
 from poise.engines.padding import Padding
-from poise.engines.vendors import vendor
 from poise.errors import EngineError, ModelError, ParameterError, PromptError
 from poise.models import cache, embedded
+from poise.models.vendors import vendor
 from poise.params import SamplingParams, check_value
 from poise.records import Completion, Fingerprint, Message, Prompt, Request
 from poise.sessions import DRAWN, Law, Logits, Tally, refuse_guidance

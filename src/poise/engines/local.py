@@ -16,9 +16,9 @@ from poise import sampler
 from poise.engines.hardware import processor
 from poise.engines.local_session import LocalSession, Padding, Step
 from poise.engines.templates import SWITCH, THINK
-from poise.engines.vendors import vendor
 from poise.errors import EngineError, ModelError, ParameterError, PromptError
 from poise.models import ModelFiles
+from poise.models.vendors import vendor
 from poise.params import PARAMETERS, SamplingParams, check_value
 from poise.records import Completion, Fingerprint, Message, Prompt, Request
 from poise.sessions import DRAWN, Law, Tally, refuse_guidance

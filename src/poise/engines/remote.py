@@ -6,31 +6,34 @@ import hashlib
 import time
 import weakref
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from poise import codec
-from poise.engines.remote_calls import Manners, check_answer, pseudo_ids
+from poise.engines.remote_baselines import default_of, find_baselines
+from poise.engines.remote_calls import Manners, check_answer, gathered, pseudo_ids
 from poise.engines.remote_drawing import Batch, Voice, changed_error
 from poise.engines.remote_options import ServerOptions
-from poise.engines.vendors import vendor
+from poise.engines.remote_thinking import check_prompt, has_switch, no_switch
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError, UsageError
 from poise.params import PARAMETERS, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address
 from poise.servers.calls import About, Fault, Kind, Wire
 from poise.servers.honours import Probe
+from poise.servers.likeness import Likeness, look_at
 from poise.servers.loops import LoopThread
 from poise.servers.neutral import Neutral
 from poise.servers.ollama_wire import KEY_ENV as OLLAMA_KEY
 from poise.servers.ollama_wire import OllamaWire
 from poise.servers.openai_wire import OpenAIWire
 from poise.servers.pool import Pool
-from poise.servers.usual import published
 from poise.servers.words import Place, error_of
 from poise.sessions import Tally
 
 T = TypeVar("T")
+LOOKED = 200  # texts after which the model is looked at again
 _MIN_TOKENS: Mapping[Kind, str] = {"vllm": "min_tokens", "sglang": "min_tokens", "llama-cpp-python": "min_tokens"}
 _TEMPLATE = 512  # tokens that a chat template may add, generously
 
@@ -63,12 +66,15 @@ class RemoteEngine:
         self._thread = LoopThread(wire.close)
         self._finalizer = weakref.finalize(self, self._thread.stop)
         self._sizes: dict[Prompt, int] = {}
+        self._likeness = Likeness()
         try:
             self.about: About = self.run(wire.about())
+            self.name = f"ollama:{self.about.model}" if isinstance(wire, OllamaWire) else self.about.model
+            if self.options.thinking is not None and self.run(has_switch(wire)) is False:
+                raise no_switch(self.name)
         except BaseException:
             self.close()
             raise
-        self.name = f"ollama:{self.about.model}" if isinstance(wire, OllamaWire) else self.about.model
         self._place = self._place._replace(model=self.name, models=self.about.models, names=wire.names, started=True)
         self._voice = Voice(shifts=self.about.kind == "openai")
         self.learn(probe)
@@ -86,14 +92,15 @@ class RemoteEngine:
         unsent = [n for n, f in self._bad.items() if f.honour == "rejected"]
         seeds = "seed" not in found or found["seed"].honour != "rejected"
         sent = [] if self.options.anyway else unsent
-        self._pool = Pool(
-            Neutral(self.wire, self.about, sent, seeds), self.options.concurrency, self.options.rate,
-            check=check_answer,
-        )  # fmt: skip
+        self._neutral = Neutral(self.wire, self.about, sent, seeds)
+        self._pool = Pool(self._neutral, self.options.concurrency, self.options.rate, check=check_answer)
         raw = probe is not None and probe.logprobs == "raw"
         self._manners = Manners(self.wire.names, _MIN_TOKENS.get(self.about.kind, ""), raw, self.options.thinking)
-        self.notes: tuple[str, ...] = ()
-        self._baselines = self._found_baselines()
+        default = default_of(self.about, probe, self.dialect)
+        self._baselines, self.notes = find_baselines(
+            self.about, default, self.dialect, self.options.thinking, self._why_not
+        )
+        self._voice.took.update(() if probe is None else probe.honoured)
 
     @property
     def dialect(self) -> str:
@@ -105,7 +112,7 @@ class RemoteEngine:
         """What is known of a server: kind, model and what identifies its weights."""
         about = self.about
         made = time.strftime("%Y-%m-%d", time.gmtime(self.probe.made_at)) if self.probe else ""
-        known = {"server": urlsplit(self.wire.url).netloc, "version": about.version, "probed": made}
+        known = {"server": f"{about.kind} {about.version}".strip(), "url": self.wire.url, "probed": made}
         return Fingerprint(
             model=self.name,
             weights=_hash("weights", about.kind, about.model, about.identity),
@@ -182,6 +189,7 @@ class RemoteEngine:
         if not (self.about.has_chat if prompt.chat else self.about.has_text):
             what, step = ("answers no chat", "--text") if prompt.chat else ("continues no text", "--chat")
             raise PromptError(f"{self.name} {what}", repr(prompt.shown[:60]), f"Ask with {step}")
+        check_prompt(prompt, self.options.thinking)
         self._check_room(prompt, 1)
         return pseudo_ids(prompt, self.options.thinking)
 
@@ -205,8 +213,22 @@ class RemoteEngine:
             return
         self._check(waiting)
         batch = Batch(self._thread, self._pool, self._manners, self._place, self._voice, anyway=self.options.anyway)
-        yield from batch.draw(waiting, tally or Tally())
+        self._check_likeness()
+        groups, told = self.sent(waiting), Tally() if tally is None else tally
+        try:
+            with closing(batch.draw(list(groups), told)) as texts:
+                for number, text in enumerate(texts, 1):
+                    told.completions += len(groups[text.request]) - 1
+                    yield from (replace(text, request=request) for request in groups[text.request])
+                    if number % LOOKED == 0:
+                        self._check_likeness()
+        finally:
+            batch.notices.tell()
         self._check_unchanged()
+
+    def sent(self, requests: Sequence[Request]) -> dict[Request, list[Request]]:
+        """The requests that are sent, each with all that its text answers: greedy texts that repeat are drawn once."""
+        return gathered(requests, self.probe is not None and self.probe.repeats)
 
     def _check(self, requests: Sequence[Request]) -> None:
         """Everything that can be wrong is found here, before any work."""
@@ -215,14 +237,20 @@ class RemoteEngine:
                 raise self.refusal(refused) or ParameterError(f"{self.name} cannot be asked so", ", ".join(refused))
         if not self._manners.min_tokens and any(r.min_tokens for r in requests):
             raise UsageError(f"{self.name} takes no min_tokens", "some", "Leave min_tokens out")
-        limit = None if self.probe is None else self.probe.of("max_tokens")
-        if limit is not None and limit.honour in ("ignored", "rejected") and not self.options.anyway:
-            got = f"a server that {_VERBS[limit.honour]} it: {limit.evidence}"
-            raise ServerError(
-                f"{self.name} ends a text after max_tokens", got.rstrip("."), "--anyway takes texts as they come"
+        self._check_end("max_tokens", "after max_tokens", "--anyway takes texts as they come")
+        if any(r.stop for r in requests):
+            self._check_end(
+                "stop", "at a stop string", "Leave --stop out; --anyway draws texts whole, and cuts them there"
             )
         for prompt, most in {r.prompt: r.max_tokens for r in sorted(requests, key=lambda r: r.max_tokens)}.items():
             self._check_room(prompt, most)
+
+    def _check_end(self, name: str, where: str, step: str) -> None:
+        """What ends a text is refused where the server does not heed it."""
+        found = None if self.probe is None else self.probe.of(name)
+        if found is not None and found.honour in ("ignored", "rejected") and not self.options.anyway:
+            got = f"a server that {_VERBS[found.honour]} it: {found.evidence or found.how}"
+            raise ServerError(f"{self.name} ends a text {where}", got.rstrip("."), step)
 
     def _check_room(self, prompt: Prompt, max_tokens: int) -> None:
         """Whether prompt and new tokens fit, where the server says how many tokens there may be and are."""
@@ -244,6 +272,24 @@ class RemoteEngine:
                 f"Take max_tokens={room - size} or less" if size < room else "Shorten the prompt",
             )
 
+    @property
+    def likeness(self) -> Likeness:
+        """What the model is known by, where the server gives a name alone."""
+        if not self._likeness.record():
+            self._likeness = self._look()
+        return self._likeness
+
+    def _look(self) -> Likeness:
+        repeats = self.probe is not None and self.probe.repeats
+        return self._thread.run(look_at(self._neutral, not self.about.has_text, repeats))
+
+    def _check_likeness(self) -> None:
+        """Whether the model still says to test texts what it said; a doubt is looked at twice."""
+        if not self._likeness.record():
+            self._likeness = self._look()
+        elif self._likeness.differs(self._look()) and (why := self._likeness.differs(self._look())):
+            raise changed_error(self._place, f"{why}: some of the texts drawn since may be another model's")
+
     def _check_unchanged(self) -> None:
         """Whether the server is still what it was when the engine was made."""
         try:
@@ -256,47 +302,12 @@ class RemoteEngine:
             before, after = getattr(self.about, name), getattr(now, name)
             if before != after:
                 raise changed_error(self._place, f"{name} {after!r} where it was {before!r}")
+        self._check_likeness()
 
-    def _found_baselines(self) -> dict[str, SamplingParams]:
-        found: dict[str, SamplingParams] = {}
-        if "temperature" in self.supports:
-            found["greedy"] = SamplingParams(temperature=0, dialect=self.dialect)
-        default = self._default()
-        if isinstance(default, str):
-            self.notes = (*self.notes, f"engine-default is left out: {default}.")
-        else:
-            found["engine-default"] = default
-        return {**found, **self._recommended()}
-
-    def _recommended(self) -> dict[str, SamplingParams]:
-        """What the model's maker publishes, as far as the server takes it."""
-        told = vendor(self.about.model, self.options.thinking)
-        if told is None:
-            return {}
-        if missing := [n for n in told.params.active() if n not in self.supports]:
-            self.notes = (*self.notes, f"vendor is left out: {', '.join(missing)} cannot be asked for there.")
-            return {}
-        self.notes = (*self.notes, f"vendor: {told.family}, read {told.read} at {told.source}. {told.note}".rstrip())
-        return {"vendor": told.params.model_copy(update={"dialect": self.dialect})}
-
-    def _default(self) -> SamplingParams | str:
-        """What an empty request gets; else why that cannot be said.
-
-        A fit of the probe is known to some fineness only, and would be another setting: it is told, not drawn.
-        """
-        told = None if self.probe is None else self.probe.of("defaults")
-        if self.probe is None or told is None or told.honour not in ("honoured", "honoured otherwise"):
-            return "what an empty request gets there is not known; `poise probe` finds it where it can be found"
-        temperature = self.probe.of("temperature")
-        if told.honour == "honoured":
-            on: dict[str, Any] = published(self.about)
-        elif temperature is not None and temperature.value == 0:
-            on = {"temperature": 0}
-        else:
-            return f"{told.how or told.evidence}, which is not known exactly"
-        if fixed := [n for n in on if n not in self.supports]:
-            return f"{', '.join(fixed)} cannot be asked for there"
-        return SamplingParams.model_validate({**on, "dialect": self.dialect})
+    def _why_not(self, params: SamplingParams) -> str:
+        """Why a baseline cannot be drawn."""
+        missing = [n for n in params.active() if n not in self.supports]
+        return f"{', '.join(missing)} cannot be asked for there" if missing else ""
 
 
 _VERBS = {"ignored": "ignores", "rejected": "rejects"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from poise import codec
@@ -54,13 +55,32 @@ def seed_of(request: Request) -> int:
     """The seed of one draw: another for every draw, the same whenever it is drawn again.
 
     Args:
-        request: seed, prompt and draw decide, settings do not.
+        request: seed, prompt and draw decide, settings do not. What a server makes of one seed under two settings is
+            its own business: some give the same text at two temperatures.
 
     Returns:
         1 to 2³¹ - 1.
     """
     said = codec.canonical([request.seed, request.prompt_ids, request.draw])
     return 1 + int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "little") % _SEEDS
+
+
+def gathered(requests: Sequence[Request], repeats: bool) -> dict[Request, list[Request]]:
+    """Requests that need an exchange of their own, and those that the same text answers.
+
+    Args:
+        requests: what is asked.
+        repeats: whether the server gives the same text every time at temperature 0.
+
+    Returns:
+        By the request that is sent: all that it answers, itself first.
+    """
+    found: dict[tuple[bool, Request], list[Request]] = {}
+    for request in requests:
+        alike = repeats and request.params.greedy
+        key = replace(request, seed=0, draw=0) if alike else request
+        found.setdefault((alike, key), []).append(request)
+    return {group[0]: group for group in found.values()}
 
 
 def call_of(request: Request, manners: Manners) -> Call:
@@ -103,7 +123,8 @@ def completion_of(request: Request, answer: Answer, logprobs: bool) -> Completio
     """A completion as metrics read it.
 
     A refusal is a text like any other, ended by the model. Token ids and log-probabilities are kept where they are
-    whole: where there are as many as the server counted.
+    whole: where there are as many as the server counted. A text ends before the first stop string in it, whatever the
+    server did with that.
 
     Args:
         request: what was asked.
@@ -116,12 +137,23 @@ def completion_of(request: Request, answer: Answer, logprobs: bool) -> Completio
     [choice] = answer.choices
     if choice.refusal:
         return Completion(request, choice.refusal, (), (), "eos", choice.thinking)
+    text, rest = parted(choice.text, request.stop)
+    if rest and rest not in request.stop:  # it went on: which of its tokens are those of the text is not known
+        return Completion(request, text, (), (), "stop", choice.thinking)
     ids = choice.token_ids if answer.new_tokens in (None, len(choice.token_ids)) else ()
     found = tuple(p.drawn.logprob for p in choice.positions) if logprobs else ()
-    finish = _finish(choice, answer, request)
-    return Completion(
-        request, choice.text, ids, found if _whole(found, ids, answer, finish) else (), finish, choice.thinking
-    )
+    finish = "stop" if rest else _finish(choice, answer, request)
+    return Completion(request, text, ids, found if _whole(found, ids, answer, finish) else (), finish, choice.thinking)
+
+
+def parted(text: str, stops: Sequence[str]) -> tuple[str, str]:
+    """A text up to the first stop string in it, and the rest from there on.
+
+    >>> parted("the ship sailed", ["sailed", "ship"])
+    ('the ', 'ship sailed')
+    """
+    at = min((i for stop in stops if (i := text.find(stop)) >= 0), default=len(text))
+    return text[:at], text[at:]
 
 
 def _finish(choice: Choice, answer: Answer, request: Request) -> FinishReason:

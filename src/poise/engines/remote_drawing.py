@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 
 from poise.engines.remote_calls import Manners, call_of, completion_of
+from poise.engines.remote_notices import Notices
 from poise.errors import PoiseError, PromptError, ServerError
 from poise.records import Completion, Request
 from poise.servers.calls import Answer, Call, Fault
@@ -27,12 +28,14 @@ class Voice:
         system: its system fingerprint.
         systems: all that were seen.
         shifts: whether several systems are usual there: hosted services spread requests over machines.
+        took: parameters that it took with some value.
     """
 
     model: str = ""
     system: str = ""
     systems: set[str] = field(default_factory=set)
     shifts: bool = False
+    took: set[str] = field(default_factory=set)
 
     def changed(self, answer: Answer) -> str:
         """What is not as it was; empty where all is."""
@@ -60,6 +63,7 @@ class Batch:
     def __init__(
         self, thread: LoopThread, pool: Pool, manners: Manners, place: Place, voice: Voice, anyway: bool
     ) -> None:
+        self.notices = Notices(place.model, manners.thinking)
         self._thread, self._pool, self._manners, self._place, self._voice = thread, pool, manners, place, voice
         self._anyway = anyway
         self._fatal: PoiseError | None = None
@@ -67,7 +71,7 @@ class Batch:
         self._failed: list[Fault] = []
         self._sent, self._again = pool.sent, pool.again
 
-    def draw(self, requests: Sequence[Request], tally: Tally) -> Iterator[Completion]:
+    def draw(self, requests: Sequence[Request], tally: Tally) -> Generator[Completion, None, None]:
         """Draw.
 
         Args:
@@ -88,6 +92,7 @@ class Batch:
                     tally.completions += 1
                     tally.prompt_tokens += answer.prompt_tokens or 0
                     tally.tokens += answer.new_tokens or len(answer.choices[0].token_ids)
+                    self.notices.see(answer.choices[0])
                     yield completion_of(request, answer, self._manners.logprobs)
         except Fault as fault:
             self._fatal = self._fatal or error_of(fault, self._place)
@@ -106,6 +111,7 @@ class Batch:
                 if isinstance(came, Fault):
                     self._note(request, came)
                 elif self._is_sound(request, came):
+                    self._voice.took.update(request.params.active())
                     yield request, came
 
     def _note(self, request: Request, fault: Fault) -> None:
@@ -116,7 +122,7 @@ class Batch:
         elif fault.passing:
             self._failed.append(fault)
         else:
-            self._stop(error_of(fault, self._place))
+            self._stop(error_of(fault, self._place, request.params.active(), self._voice.took))
 
     def _is_sound(self, request: Request, answer: Answer) -> bool:
         if changed := self._voice.changed(answer):

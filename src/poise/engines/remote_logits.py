@@ -14,17 +14,21 @@ from numpy.typing import NDArray
 
 from poise import sampler
 from poise.engines.asker import Asker, Ids
+from poise.engines.remote_baselines import UNKNOWN, default_of, find_baselines
 from poise.engines.remote_codec import RemoteCodec
 from poise.engines.remote_options import ServerOptions
-from poise.engines.remote_session import Rating, RemoteSession, row_of
+from poise.engines.remote_session import Rating, RemoteSession, next_token, row_of
+from poise.engines.remote_thinking import TURN, check_prompt, no_switch
 from poise.engines.returned import NO_OFFSET, ReturnedLaw, Row, Spot, why_not
-from poise.engines.vendors import vendor
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError
-from poise.params import PARAMETERS, SamplingParams
+from poise.params import DEFAULT_DIALECT, SamplingParams
 from poise.records import Completion, Fingerprint, Prompt, Request
 from poise.servers.address import find_address
 from poise.servers.calls import About, Answer, Call, Fault, Wire
+from poise.servers.honours import Probe
+from poise.servers.likeness import Likeness, likeness_of
 from poise.servers.openai_wire import OpenAIWire
+from poise.servers.usual import published
 from poise.servers.words import Place
 from poise.sessions import Law, Tally
 
@@ -88,6 +92,7 @@ class RemoteLogitsEngine:
             self.name = self.about.model
             _check_ways(self.about)
             self._codec = RemoteCodec(self._asker, known.eos_ids)
+            self._check_switch()
             self.vocab_size = known.vocab_size or _find_size(self._asker)
             self.top, self.outside = self._measure(known.top)
         except BaseException:
@@ -99,6 +104,7 @@ class RemoteLogitsEngine:
         self.has_template = self._codec.has_template
         self.context_length = self.about.context_length
         self._print: Fingerprint | None = None
+        self.remember(None)
 
     @property
     def partial(self) -> bool:
@@ -124,18 +130,40 @@ class RemoteLogitsEngine:
             )  # fmt: skip
         return self._print
 
+    def remember(self, probe: Probe | None) -> None:
+        """Take over what a probe found an empty request to get: it becomes a baseline where it can be drawn.
+
+        Args:
+            probe: of this server; None for none.
+        """
+        known = probe.dialect if probe is not None and probe.dialect != "server" else _DIALECTS.get(self.about.kind)
+        default = default_of(self.about, probe, known or DEFAULT_DIALECT)
+        if default == UNKNOWN and (said := published(self.about)):  # what the server itself says is believed
+            default = SamplingParams.model_validate({**said, "dialect": known or DEFAULT_DIALECT})
+        if known is None and not isinstance(default, str):
+            default = "the order of the server's steps is not known"
+        self._baselines, self.notes = find_baselines(
+            self.about, default, DEFAULT_DIALECT, self.options.thinking, self._why_not
+        )
+
     @property
     def baselines(self) -> Mapping[str, SamplingParams]:
-        """greedy; engine-default where the server publishes it; vendor; each where it can be drawn."""
-        found = {"greedy": SamplingParams(temperature=0)}
-        said = {n: v for n, v in self.about.defaults.items() if n in PARAMETERS and not (n == "top_k" and v < 1)}
-        dialect = _DIALECTS.get(self.about.kind)
-        if said and dialect:
-            found["engine-default"] = SamplingParams.model_validate({**said, "dialect": dialect}).normalised()
-        told = vendor(self.about.model, self.options.thinking)
-        if told is not None:
-            found["vendor"] = told.params.normalised()
-        return {name: params for name, params in found.items() if why_not(params, self._reach) is None}
+        """greedy, engine-default and vendor, each where it is known and can be drawn; `notes` say why one is not."""
+        return self._baselines
+
+    def _why_not(self, params: SamplingParams) -> str:
+        wrong = why_not(params, self._reach)
+        return "" if wrong is None else f"{wrong[0]}, but it is {params.label}"
+
+    @property
+    def spent(self) -> tuple[int, int, int]:
+        """Requests so far, second and later tries among them, and tokens of prompts."""
+        return self._asker.pool.sent, self._asker.pool.again, self._asker.read
+
+    @property
+    def likeness(self) -> Likeness:
+        """What the model is known by, where the server gives a name alone."""
+        return self._likeness
 
     def check_law(self, params: SamplingParams) -> None:
         """Refuse a law that keeps tokens which the server does not return.
@@ -162,6 +190,7 @@ class RemoteLogitsEngine:
         """See `sessions.Engine.encode`."""
         if not prompt.shown.strip():
             raise PromptError("A prompt needs at least one word", repr(prompt.shown), "Write what to continue")
+        check_prompt(prompt, self.options.thinking)
         if not prompt.chat:
             return self._codec.encode(prompt.text or "", special=True)
         ids = self._codec.chat(prompt.messages, self.options.thinking)
@@ -245,11 +274,17 @@ class RemoteLogitsEngine:
                 "Draw into a new study",
             )
 
+    def _check_switch(self) -> None:
+        """Refuse a switch that the template lacks."""
+        if self.options.thinking is None or not self._codec.has_template:
+            return
+        if self._codec.chat(TURN, True) == self._codec.chat(TURN, False):
+            raise no_switch(self.name)
+
     def _rated(self, texts: Sequence[Ids], rating: Rating) -> list[Row]:
         answers = self._asker.ask([rating.call(ids) for ids in texts])
         return [
-            row_of(a.choices[0].positions[-1].likeliest, Spot(len(ids), 0), self.vocab_size)
-            for a, ids in zip(answers, texts, strict=True)
+            row_of(next_token(a), Spot(len(ids), 0), self.vocab_size) for a, ids in zip(answers, texts, strict=True)
         ]
 
     def _echoed(self, prompt_ids: Ids, ids: Ids) -> NDArray[np.float64]:
@@ -272,6 +307,7 @@ class RemoteLogitsEngine:
             ends = range(max(1, len(ids) - TESTED), len(ids) + 1)
             rows = self._rated([ids[:end] for end in ends], rating)
             self._rating, self._first = rating, rows[-1]
+            self._likeness = likeness_of(next_token(answer))
             return min(row.ids.size for row in rows), float(np.mean([row.outside for row in rows]))
         raise ModelError(
             "poise draws on a server that returns log-probabilities with token ids",

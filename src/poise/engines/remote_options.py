@@ -45,6 +45,12 @@ class ServerOptions:
         for price in (self.price_in, self.price_out):
             if price is not None and not (_is_number(price) and price >= 0):
                 raise UsageError("A price is money per million tokens, 0 and more", repr(price), "Leave it out")
+        if (self.price_in is None) != (self.price_out is None):
+            raise UsageError(
+                "Prices are given for prompts and for texts",
+                "one of them",
+                "Give --price-in and --price-out",
+            )
 
     def price(self, prompt_tokens: int, tokens: int) -> float | None:
         """What tokens cost.

@@ -11,7 +11,7 @@ import numpy as np
 from poise.engines.asker import LOUD, SLACK, Asker, Ids
 from poise.engines.returned import Row, Rows, Spot
 from poise.errors import ServerError
-from poise.servers.calls import Call, Likely
+from poise.servers.calls import Answer, Call, Likely
 
 
 class RemoteSession:
@@ -61,7 +61,7 @@ class RemoteSession:
     def _rated(self, texts: Sequence[tuple[Ids, int]]) -> Rows:
         answers = self._asker.ask([self._rating.call(ids) for ids, _ in texts])
         rows = [
-            row_of(answer.choices[0].positions[-1].likeliest, Spot(prompt, len(ids) - prompt), self._size)
+            row_of(next_token(answer), Spot(prompt, len(ids) - prompt), self._size)
             for answer, (ids, prompt) in zip(answers, texts, strict=True)
         ]
         return Rows(tuple(rows), self._size)
@@ -83,6 +83,27 @@ class Rating(NamedTuple):
         """The request for one text."""
         fields = {} if self.plain is None else {"logit_bias": {str(self.plain): LOUD}}
         return Call(ids=ids, max_tokens=1, logprobs=self.top, fields=fields)
+
+
+def next_token(answer: Answer) -> Sequence[Likely]:
+    """The likeliest next tokens, out of an answer of one token.
+
+    Args:
+        answer: that has log-probabilities.
+
+    Returns:
+        Them.
+
+    Raises:
+        ServerError: more tokens came than the one that was asked for.
+    """
+    positions = answer.choices[0].positions
+    if len(positions) > 1:
+        raise ServerError(
+            "poise draws on a server that ends a text after max_tokens: it asks for one token at a time",
+            f"{len(positions):,} tokens where 1 was asked for", "Let it draw by itself (--draws-by server)",
+        )  # fmt: skip
+    return positions[0].likeliest
 
 
 def row_of(likeliest: Sequence[Likely], spot: Spot, size: int) -> Row:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -16,6 +15,7 @@ from poise.fakeserver.server import CONTEXT, MODEL, SIZE, FakeServer
 from poise.fakeserver.styles import STYLES, find_style
 from poise.fakeserver.troubles import FAULTS, Faults, read_shares
 from poise.params import check_value
+from poise.servers.address import key_named
 
 # Options by name: their kind, their default, what they say.
 OPTIONS: Mapping[str, tuple[type, Any, str]] = {
@@ -129,13 +129,7 @@ def _config(spec: str) -> tuple[str, float]:
 def _key(name: str) -> str | None:
     if not name:
         return None
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise UsageError(
-            "--key-env names an environment variable that holds the key", f"{name!r}, which is empty",
-            f"export {name}=…, or leave --key-env out",
-        )  # fmt: skip
-    return key
+    return key_named(name).strip() or None
 
 
 def _serve(given: Mapping[str, Any]) -> None:

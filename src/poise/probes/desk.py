@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,12 +14,13 @@ from poise.probes.prompts import CHAT, OPENINGS
 from poise.records import Message
 from poise.servers.calls import About, Answer, Call, Choice, Fault, FaultKind, Wire
 from poise.servers.neutral import ANY_TOP_K, BESIDE, NO_TOP_K, refuses_limit, renamed_limit
+from poise.servers.patience import Patience, Watch
 
 AT_ONCE = 4  # requests under way
-TRIES = 4  # of one request that fails in passing
-_PAUSE, _LONGEST = 0.5, 60.0  # seconds before the second try, doubled with each; and at most
-# A refusal: this request is not answered, others may be. Anything else is about the server as a whole.
 SEEDED = 1_000  # the first seed, where requests are given one
+PATIENCE = Patience()
+TRIES = 4  # of one request that breaks the server: what it asks for may be why
+# A refusal: this request is not answered, others may be. Anything else is about the server as a whole.
 REFUSALS: frozenset[FaultKind] = frozenset({"rejected", "context", "broken", "malformed"})
 
 Progress = Callable[[int, str], None]  # requests made, what is looked at
@@ -65,6 +67,7 @@ class Desk:
         self.lists: dict[str, Choice] = {}  # what is listed after some texts with everything off
         self._progress, self._asked = progress, 0
         self._renames = False  # whether the limit of new tokens goes by another name in chats
+        self._watch, self._chance = Watch(PATIENCE), random.Random(seed)  # noqa: S311  jitter is no secret
         self._openings = random.Random(seed).sample(OPENINGS, len(OPENINGS))  # noqa: S311  no secret
 
     @property
@@ -112,7 +115,7 @@ class Desk:
         return Call(text=text, fields=fields, max_tokens=tokens, **more)
 
     async def ask(self, call: Call) -> Answer:
-        """One answer; a request that fails in passing is tried again.
+        """One answer; a request that fails in passing is tried again, and one that finds no room does not count.
 
         Args:
             call: the request.
@@ -124,23 +127,34 @@ class Desk:
             Fault: it was refused, or the server is not there.
             Spent: no more requests may be made.
         """
-        for tried in range(1, TRIES + 1):
+        failed = refused = 0
+        while True:
             if self.requests >= self.budget:
                 raise Spent
             self.requests += 1
             try:
                 answer = await self.wire.ask(renamed_limit(call) if self._renames else call)
             except Fault as fault:
-                if tried < TRIES and not self._renames and refuses_limit(fault.field, call):
+                if not self._renames and refuses_limit(fault.field, call):
                     self._renames = True
                     continue
-                if not fault.passing or tried == TRIES:
+                busy = fault.kind == "busy"
+                failed, refused, self.requests = failed + (not busy), refused + busy, self.requests - busy
+                if self._gives_up(fault, failed):
                     raise
-                await asyncio.sleep(min(max(fault.wait or 0.0, _PAUSE * 2.0 ** (tried - 1)), _LONGEST))
+                await asyncio.sleep(PATIENCE.delay(failed + refused, fault, self._chance))
             else:
+                self._watch.answered()
                 self.tokens += _tokens(answer)
                 return answer
-        raise AssertionError("the last try returns or raises")
+
+    def _gives_up(self, fault: Fault, failed: int) -> bool:
+        """Whether no further try may help, by the rules of every other request."""
+        if not fault.passing:
+            self._watch.answered()  # it said no, so it is there
+            return True
+        tries = TRIES if fault.kind in REFUSALS else PATIENCE.attempts
+        return self._watch.failed(fault, time.monotonic()) or failed >= tries
 
     async def ask_all(self, calls: Sequence[Call]) -> list[Answer]:
         """Several answers, in order; a few requests are under way at once."""

@@ -43,6 +43,7 @@ class Inquiry:
         self._costs: dict[str, Cost] = {}
         self._silence: silent.Silence | None = None
         self._values: dict[str, float] = {}
+        self.defaults: dict[str, float] | None = None
 
     def stages(self) -> tuple[Stage, ...]:
         """What is done, in order, as far as it serves what is wanted."""
@@ -79,6 +80,11 @@ class Inquiry:
                 told = self.desk.refused.get(name, "")
                 self._found[name] = summed(name, outcomes, self._costs.get(name, Cost()), told)
         return {n: f._replace(value=self._values.get(n)) for n, f in self._found.items()}
+
+    @property
+    def repeats(self) -> bool:
+        """Whether temperature 0 is greedy there, and gave the same text every time."""
+        return self.known.repeats and "greedy" in self._found and self._found["greedy"].honour == "honoured"
 
     @property
     def _lists_tell(self) -> bool:
@@ -247,9 +253,10 @@ class Inquiry:
     async def _defaults(self) -> None:
         if self.listing.sort == "raw":
             found = await defaulting.try_defaults(self.desk, self.known)
-            self._found["defaults"], self._values = found
+            self._found["defaults"], self._values, self.defaults = found
         elif self._silence is not None:
             self._found["defaults"], value = await silent.try_defaults(self.desk, self._silence)
-            self._values = {} if value is None else {"temperature": value}
+            self.defaults = None if value is None else {"temperature": value}
+            self._values = self.defaults or {}
         else:
             self._found["defaults"] = finding("defaults", "cannot tell", evidence=_NEEDS_LISTS)

@@ -11,7 +11,8 @@ from poise.servers.calls import Answer, Fault
 from poise.servers.honours import Finding, Honour
 
 LIMITS = (1, 7, 40)
-_TRIES = 3  # texts of which one should be long enough to stop
+_TRIES = 10  # texts of which one should be long enough to stop
+_TEXTS = 4  # texts that a letter should end
 _RUNS = 16  # texts of which one should run into the limit: many end by themselves before
 _LONG = 24  # tokens of the text that is stopped
 _PIECE = 6  # characters of a stop string
@@ -115,7 +116,7 @@ async def _exactly(desk: Desk, repeats: Mapping[str, Any]) -> Finding | None:
 async def _letters(desk: Desk) -> Finding:
     """A letter that every text has ends it."""
     kept = went_on = stopped = 0
-    for _ in range(_TRIES + 1):
+    for _ in range(_TEXTS):
         choice = (await desk.ask(desk.call(desk.opening(), desk.fields({}), _LONG, stop=(_LETTER,)))).choices[0]
         if choice.text.endswith(_LETTER) and choice.text.count(_LETTER) == 1 and choice.finish != "length":
             kept += 1
@@ -124,9 +125,9 @@ async def _letters(desk: Desk) -> Finding:
         elif choice.text and choice.finish in ("stop", "eos"):
             stopped += 1
     seen = f"stop {_LETTER!r}: {stopped} texts ended before it, {kept} with it, {went_on} went on"
-    if went_on > 1 and not stopped:
+    if went_on > 1:  # a text that ends by itself may lack the letter, and looks as if it was stopped
         return finding("stop", "ignored", how="texts go on after it", evidence=seen)
-    if kept > 1 and not stopped:
+    if kept > 1:
         return finding("stop", "honoured otherwise", how="the stop string stays in the text", evidence=seen)
     if stopped > 1 and not kept + went_on:
         return finding("stop", "honoured", evidence=seen)

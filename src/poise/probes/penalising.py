@@ -14,7 +14,7 @@ from poise.servers.calls import Choice, Likely
 
 OWN = 24  # tokens of a prompt made of the model's own words
 TOKENS = 40  # with such a prompt, within llama.cpp's window of 64
-COLD = 0.3  # where a repetition penalty shows most
+COLD = (0.3, 0.6)  # where a repetition penalty shows most; and somewhat less, where texts end at once
 _WINDOWS = (4, 8, 16, 32)
 WANTED, _LEAST = 6, 8  # such prompts, and tokens of one at least
 
@@ -48,16 +48,17 @@ async def own_words(desk: Desk) -> tuple[Prompts, Draws]:
 async def try_penalty(desk: Desk, known: Findings, name: str) -> None:
     """Values of a penalty: whether it acts, how strongly where that can be told, and on which tokens."""
     for value in VALUES[name]:
-        cold = name == "repetition_penalty" and known.holds("temperature", COLD)
-        outcome = await settle(desk, question(known, name, value, cold))
-        if cold and outcome.verdict == "unclear":
-            outcome = await settle(desk, question(known, name, value, False))
+        cold = name == "repetition_penalty" and known.holds("temperature", COLD[0])
+        for temperature in (*COLD, None) if cold else (None,):
+            outcome = await settle(desk, question(known, name, value, temperature))
+            if outcome.verdict != "unclear":
+                break
         known.outcomes.append(outcome)
 
 
-def question(known: Findings, name: str, value: float, is_cold: bool) -> Question:
+def question(known: Findings, name: str, value: float, temperature: float | None) -> Question:
     """A penalty with what a server might make of it: other values, other scopes."""
-    cold = {"temperature": COLD} if is_cold else {}
+    cold = {} if temperature is None else {"temperature": temperature}
     base = {**known.base, **cold}
     ignored, *rivals = rivals_of(name, value, base, *known.orders)
     if name == "repetition_penalty":  # how strong it is depends on what no server tells
@@ -65,8 +66,9 @@ def question(known: Findings, name: str, value: float, is_cold: bool) -> Questio
     honest = laws_of({**base, name: value}, *known.orders)
     scopes = _scoped(known, name, value, base)
     return Question(
-        name, value, cold, honest, (ignored, next(scopes), *rivals, *scopes), tokens=TOKENS, prompts=known.own
-    )
+        name, value, cold, honest, (ignored, next(scopes), *rivals, *scopes), tokens=TOKENS, prompts=known.own,
+        stubborn=temperature == COLD[0],
+    )  # fmt: skip
 
 
 def _scoped(known: Findings, name: str, value: float, base: dict[str, float]) -> Iterator[Rival]:

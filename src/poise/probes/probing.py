@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from typing import Any
 
-from poise.errors import UsageError
+from poise.errors import ServerError, UsageError
 from poise.params import PARAMETERS
 from poise.probes.desk import REFUSALS, Desk, Progress, Spent
 from poise.probes.inquiry import Inquiry
 from poise.probes.kept import keep
 from poise.probes.shaping import TRUNCATIONS
-from poise.probes.words import SPENT, finding
+from poise.probes.words import missed
 from poise.servers.calls import Fault, Wire
 from poise.servers.honours import Finding, Probe
 from poise.servers.loops import LoopThread
@@ -45,36 +44,36 @@ async def probe_wire(
         Fault: the server is not there, or answers nothing.
         UsageError: a budget that is too small.
     """
-    if budget < LEAST:
-        raise UsageError(f"A probe needs at least {LEAST} requests", str(budget), f"The usual budget is {BUDGET}")
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < LEAST:
+        raise UsageError(f"A probe needs at least {LEAST} requests", repr(budget), f"The usual budget is {BUDGET}")
     began, about = time.perf_counter(), await wire.about()
     desk = Desk(wire, about, budget, seed, progress)
     wanted = _wanted(wire, names)
     inquiry = Inquiry(desk, frozenset(wanted))
-    why = await _inquire(desk, inquiry)
+    refusal = await _inquire(desk, inquiry)
     return Probe(
         url=wire.url, model=about.model, kind=about.kind, version=about.version, identity=about.identity,
         dialect=inquiry.dialect, logprobs=inquiry.listing.sort, top_logprobs=inquiry.listing.most,
-        takes_ids=inquiry.takes_ids, findings=_complete(wanted, inquiry.results(), why),
+        takes_ids=inquiry.takes_ids, findings=_complete(wanted, inquiry.results(), refusal),
         requests=desk.requests, tokens=desk.tokens, seconds=time.perf_counter() - began, made_at=time.time(),
+        defaults=inquiry.defaults, steps=inquiry.known.order or (), repeats=inquiry.repeats,
     )  # fmt: skip
 
 
-async def _inquire(desk: Desk, inquiry: Inquiry) -> str:
-    """Go through the stages. Returns why what was not reached cannot be told."""
-    why = SPENT
+async def _inquire(desk: Desk, inquiry: Inquiry) -> str | None:
+    """Go through the stages. Returns the refusal that ended it; None where all were done, or the budget ended it."""
+    refusal = None
     for stage in inquiry.stages():
         desk.say(stage.what)
         try:
             await stage.work()
         except Spent:
-            why = SPENT
-            break
+            return None
         except Fault as fault:
             if fault.kind not in REFUSALS or not inquiry.settled:
                 raise
-            why = f"the server refused a request: {fault.told}"
-    return why
+            refusal = fault.told
+    return refusal
 
 
 def _wanted(wire: Wire, names: Collection[str] | None) -> list[str]:
@@ -86,9 +85,9 @@ def _wanted(wire: Wire, names: Collection[str] | None) -> list[str]:
     return [n for n in known if n in names or (parts and n == "order")]
 
 
-def _complete(wanted: Sequence[str], found: dict[str, Finding], why: str) -> tuple[Finding, ...]:
+def _complete(wanted: Sequence[str], found: dict[str, Finding], refusal: str | None) -> tuple[Finding, ...]:
     """What is wanted, in order; what was not reached cannot be told, and why."""
-    return tuple(found.get(n) or finding(n, "cannot tell", evidence=why) for n in wanted)
+    return tuple(found.get(n) or missed(n, refusal) for n in wanted)
 
 
 def probe(
@@ -116,7 +115,10 @@ def probe(
         ModelError: no URL of a server, or no such model.
         UsageError: a budget that is too small, or a library that is not installed.
     """
-    wire: Any = open_wire(server, key_env, timeout) if isinstance(server, str) else server
+    if isinstance(server, str):
+        wire, place = open_wire(server, key_env, timeout)
+    else:
+        wire, place = server, Place(server.url, server.model, key_env=key_env or "", names=server.names)
     loop = LoopThread(wire.close)
     try:
         found = loop.run(probe_wire(wire, seed=seed, budget=budget, progress=progress, names=names))
@@ -124,7 +126,15 @@ def probe(
             keep(found)
         return found
     except Fault as fault:
-        place = Place(wire.url, wire.model, key_env=key_env or "", names=wire.names)
-        raise error_of(fault, place) from None
+        raise _busy(fault, place) if fault.kind == "busy" else error_of(fault, place) from None
     finally:
         loop.close()
+
+
+def _busy(fault: Fault, place: Place) -> ServerError:
+    """A probe asks little at once, so that only time helps."""
+    asks = "" if fault.wait is None else f"; it asks to wait {fault.wait:g} s"
+    told = f": {fault.told.rstrip('.')}" if fault.told else ""
+    return ServerError(
+        "A server has room for a probe", f"{fault.status or 'no room'} from {place.url}{told}{asks}", "Try again later"
+    )

@@ -20,6 +20,7 @@ from poise.probes.draws import Column, Draws, Rows, Scope
 MOST_TOKENS = 2.0**18  # no vocabulary is larger
 _NEAR = 2e-3  # nats, or a share of the mass: closer to a boundary than this is on no side of it
 _TIED = 3e-4  # nats between two tokens that may be tied
+_HALF = float(np.log(0.5))  # of the last listed one: an unlisted token, where it is guessed
 Flags = NDArray[np.bool_]
 
 
@@ -70,6 +71,7 @@ class _State:
         low, high: bounds of the weight of the rest, (P,).
         whole: whether nothing of the rest was cut yet, (P,).
         sure: see `Prediction`.
+        guess: whether both bounds are one guess.
     """
 
     draws: Draws
@@ -79,6 +81,7 @@ class _State:
     high: Column
     whole: Flags
     sure: Flags
+    guess: bool = False
 
     @property
     def least(self) -> Column:
@@ -90,6 +93,7 @@ class _State:
         self.v = np.where(kept, self.v, -np.inf)
         self.low = np.where(rest & ~partly, self.low, 0.0)
         self.high = np.where(rest, self.high, 0.0)
+        self.low = self.high if self.guess else self.low
         self.whole = self.whole & rest & ~partly
 
     def sorted(self) -> tuple[NDArray[np.intp], Rows]:
@@ -98,23 +102,26 @@ class _State:
         return order, np.exp(np.take_along_axis(self.v, order, axis=1))
 
 
-def predict(draws: Draws, shape: Shape) -> Prediction:
+def predict(draws: Draws, shape: Shape, guess: bool = False) -> Prediction:
     """What a law makes of the lists.
 
     Args:
         draws: with the model's own log-probabilities.
         shape: the law's steps.
+        guess: take every unlisted token as half as likely as the last one listed, so that there are no bounds.
 
     Returns:
         The prediction.
     """
     tail = draws.tail
-    state = _State(draws, draws.logprobs.copy(), 1.0, tail, tail, np.ones(len(tail), bool), np.ones(len(tail), bool))
+    everywhere = np.ones(len(tail), bool)
+    state = _State(draws, draws.logprobs.copy(), 1.0, tail, tail, everywhere, everywhere.copy(), guess)
     for move in shape:
         if move.name in _PENALTIES:
             state.v = state.v + _PENALTIES[move.name](state, move)
             lowers = move.value > (1 if move.name == "repetition_penalty" else 0)  # else the rest may gain anything
-            state.low, state.high = np.zeros_like(tail), state.high if lowers else np.where(tail > 0, np.inf, 0.0)
+            if not guess:
+                state.low, state.high = np.zeros_like(tail), state.high if lowers else np.where(tail > 0, np.inf, 0.0)
         else:
             _CUTS[move.name](state, move.value)
     v = np.where(draws.special, -np.inf, state.v)
@@ -142,6 +149,10 @@ def _temperature(state: _State, value: float) -> None:
         return
     state.v = state.v / value
     state.power /= value
+    if state.guess:
+        shift = (state.draws.least + _HALF) * (state.power - state.power * value)
+        state.low = state.high = np.where(state.high > 0, state.high * np.exp(np.minimum(shift, 50.0)), 0.0)
+        return
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         mass = state.draws.tail
         lump = np.nan_to_num(mass * np.exp(state.draws.least * (state.power - 1)), posinf=np.inf)
@@ -164,7 +175,15 @@ def _top_k(state: _State, value: float) -> None:
         tied = (weights[:, k] > 0) & (np.log(weights[:, k - 1] + 1e-300) - np.log(weights[:, k] + 1e-300) < _TIED)
         state.sure &= ~tied
     state.sure &= ~(inside & (listed == k) & (state.high > 0) & ~_above(state, weights[:, min(k, width) - 1]))
+    few = (k + (not state.guess) - listed) * np.exp(state.least)  # else may stay; one more, as the last may be tied
+    bounded = ~inside & np.isfinite(state.high) & _above(state, np.exp(_smallest(state.v)))
+    state.high = np.where(bounded, np.minimum(state.high, few), state.high)
     state.keep(kept & np.isfinite(state.v), ~inside, ~inside)
+
+
+def _smallest(v: Rows) -> Column:
+    """The smallest value of each row that was not cut, (P,)."""
+    return np.asarray(np.where(np.isfinite(v), v, np.inf).min(axis=1))
 
 
 def _above(state: _State, weight: Column) -> Flags:
@@ -193,6 +212,8 @@ def _top_p(state: _State, value: float) -> None:
     crossing = np.take_along_axis(weights, at, axis=1)
     tied = (after > 0) & (at + 1 < last[:, None]) & (after > crossing * (1 - _TIED))
     state.sure &= ~tied[:, 0]
+    if state.guess:
+        state.high = np.where(beyond[0], np.clip(value * (listed + state.high) - listed, 0.0, state.high), state.high)
     state.keep(kept & np.isfinite(state.v), beyond[0], beyond[0])
 
 

@@ -34,6 +34,7 @@ class Question(NamedTuple):
         tokens: of a text.
         prompts: what is continued, with what is known of its tokens; empty for the usual openings.
         leave_out: parameters that are not sent at all.
+        stubborn: whether to go on, for twice the rounds, where texts end at once: some of their tokens tell much.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Question(NamedTuple):
     tokens: int = TOKENS
     prompts: Sequence[tuple[str, Sequence[Likely]]] = ()
     leave_out: tuple[str, ...] = ()
+    stubborn: bool = False
 
 
 class Outcome(NamedTuple):
@@ -136,7 +138,8 @@ async def settle(desk: Desk, question: Question) -> Outcome:
     """
     parts: list[Draws] = []
     outcome = Outcome(question, "unclear")
-    for number in range(1, MOST_ROUNDS + 1):
+    most = 2 * MOST_ROUNDS if question.stubborn else MOST_ROUNDS
+    for number in range(1, most + 1):
         try:
             parts.append(await draw(desk, question))
         except Fault as fault:
@@ -144,8 +147,9 @@ async def settle(desk: Desk, question: Question) -> Outcome:
                 raise
             return Outcome(question, "rejected", told=fault.told)
         enough = number >= question.rounds and sum(p.places for p in parts) >= PLACES
-        last = number == (FEW_ROUNDS if desk.copies else MOST_ROUNDS)
-        last = last or (enough and not any(r.close for r in question.rivals)) or _barren(parts)
+        last = number == (FEW_ROUNDS if desk.copies else most)
+        last = last or (enough and not any(r.close for r in question.rivals))
+        last = last or (_barren(parts) and not (question.stubborn and any(p.telling.any() for p in parts)))
         drawn = joined(parts)
         outcome = judge(question, Book(drawn, desk.copies), last)._replace(draws=drawn)
         if last or (outcome.verdict != "unclear" and outcome.settled):

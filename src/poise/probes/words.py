@@ -13,6 +13,7 @@ from poise.servers.honours import Finding, Honour
 
 NOTHING = Cost()
 SPENT = "the budget of requests was spent before it was looked at"
+STOPPED = "the server refused a request, and what comes after that was not looked at"
 
 
 def finding(
@@ -23,6 +24,13 @@ def finding(
     if honour == "cannot tell":
         false_alarm = power = None
     return Finding(name, honour, how, evidence, cost.requests, cost.tokens, false_alarm, power)
+
+
+def missed(name: str, refusal: str | None) -> Finding:
+    """What was not looked at: the budget was spent, or the server refused a request, with these words."""
+    if refusal is None:
+        return finding(name, "cannot tell", evidence=SPENT)._replace(missed="budget")
+    return finding(name, "cannot tell", evidence=f"{STOPPED}: {refusal}")._replace(missed="refusal")
 
 
 def refused(name: str, fault: Fault, cost: Cost) -> Finding:

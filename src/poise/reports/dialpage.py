@@ -28,6 +28,7 @@ from poise.reports import bundle, readout
 from poise.reports.dialdata import SIDE_BY_SIDE, Record, prompt_record
 from poise.reports.page import environment
 from poise.reports.recipe import DTYPES
+from poise.reports.served import address
 from poise.sessions import Engine, LogitsEngine
 from poise.study import Study
 from poise.targets import checked_target, write_target
@@ -190,7 +191,7 @@ def _command(study: Study, groups: list[list[Dial]], budget: Budget, high: str) 
     first = groups[0][0]
     request, fingerprint = first.request, study.fingerprint
     source, said = _source(groups)
-    words = ["poise", "dial", fingerprint.model, *source]
+    words = ["poise", "dial", address(fingerprint)[0], *source]
     ends = f"{_plain(first.low)}..{'off' if high == 'off' else _plain(first.high)}"
     others = [(n, _plain(v)) for n, v in request.params.active().items() if n != first.parameter]
     for name, value in [(first.parameter, ends), *others]:

@@ -15,15 +15,16 @@ from poise.escapes import visible
 from poise.goals import Goal
 from poise.metrics import METRICS
 from poise.parameters import COMMON
-from poise.params import PARAMETERS, Parameter
+from poise.params import PARAMETERS, Parameter, SamplingParams
 from poise.records import Trial
-from poise.reports import bundle, summary
+from poise.reports import bundle, served, summary
 from poise.reports.axes import value_of
 from poise.reports.claims import ARTICLE
 from poise.reports.findings import noun
 from poise.reports.recipe import make_recipe
 from poise.reports.ruling import NO_GOAL
 from poise.reports.sections import Section, make_section
+from poise.servers.honours import Finding
 from poise.study import Study
 from poise.targets import checked_target, write_target
 
@@ -100,7 +101,7 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
     trials = list(dict.fromkeys(t for s in surveys for t in s.trials))
     on_page = {c.metric for s in sections for c in (*s.glance.columns, *s.rest.columns)}
     claims = [c for s in sections for c in s.claims]
-    script, style = bundle.script(), bundle.style()
+    script, style, found = bundle.script(), bundle.style(), served.findings(study)
     return (
         environment()
         .get_template("page.html.j2")
@@ -119,7 +120,8 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
             fingerprint=study.fingerprint,
             circumstances=study.provenances(),
             laws=_laws(trials),
-            noise=NOISE,
+            noise=_noise(study, found),
+            honoured=found,
             no_goal=NO_GOAL,
             method=METHOD,
             verdicts=VERDICTS if any(s.ruling for s in sections) else "",
@@ -132,6 +134,12 @@ def _render(study: Study, sections: Sequence[Section], left_out: Sequence[str]) 
             policy=bundle.policy([script], [style]),
         )
     )
+
+
+def _noise(study: Study, found: Sequence[Finding]) -> str:
+    if not study.fingerprint.served:
+        return NOISE
+    return served.NOISE if found else served.UNPROBED
 
 
 def environment() -> jinja2.Environment:
@@ -159,13 +167,19 @@ def _finalize(value: object) -> object:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _laws(trials: Sequence[Trial]) -> list[tuple[str, list[str]]]:
+def _laws(trials: Sequence[Trial]) -> list[str]:
     """Each dialect, and order that was chosen, with the steps that any of its settings takes."""
-    used: dict[tuple[str, ...], tuple[str, set[str]]] = {}
+    used: dict[tuple[str, ...], tuple[SamplingParams, set[str]]] = {}
     for params in (t.params for t in trials):
-        chosen = params.order or params.how.order
-        used.setdefault((params.dialect, *chosen), (params.dialect, set()))[1].update(params.steps)
-    return [(name, [n for n in order if n in steps]) for (_, *order), (name, steps) in used.items()]
+        used.setdefault((params.dialect, *(params.order or params.how.order)), (params, set()))[1].update(params.steps)
+    return [_law(first, [n for n in order if n in steps]) for (_, *order), (first, steps) in used.items()]
+
+
+def _law(params: SamplingParams, steps: Sequence[str]) -> str:
+    """The order of steps of one dialect, as far as it is known."""
+    if not params.how.known:
+        return "steps in an order of the server’s own, which could not be told"
+    return f"steps in the order of {params.dialect}: {', '.join(steps) or 'none'}"
 
 
 def _uses(trials: Sequence[Trial]) -> list[ParameterUse]:

@@ -16,6 +16,7 @@ from poise.param_lists import LISTS
 from poise.params import DEFAULT_DIALECT, PARAMETERS, Number, SamplingParams
 from poise.records import Fingerprint, Prompt, Trial, params_record
 from poise.reports.axes import value_of
+from poise.reports.served import address
 from poise.reports.survey import Limits, Survey
 from poise.usecases import built_in_names, load_use_case
 
@@ -54,7 +55,8 @@ def make_recipe(fingerprint: Fingerprint, survey: Survey) -> Recipe:
     needs_file = not built_in and _needs_file(survey)
     source = ["-f", survey.use_case] if built_in else ["-f", "usecase.yaml"] if needs_file else _prompt_flags(survey)
     swept = [t for t in survey.trials if not t.names] or list(survey.trials)
-    start = ["poise", "sweep", fingerprint.model, *source]
+    model, *how = address(fingerprint)
+    start = ["poise", "sweep", model, *source, *how]
     end = ["--dtype", fingerprint.dtype] if fingerprint.dtype in DTYPES else []
     end += [] if any(t.names for t in survey.trials) else ["--no-baselines"]
     end += ["--study", "again.db"]

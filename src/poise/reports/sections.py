@@ -115,8 +115,8 @@ def make_section(study: Study, use_case: str, anchor: str, goals: Mapping[str, G
     figures = {m: _figure(m, rows, seen.axis, anchors) for m in drawn}
     return Section(
         anchor=anchor, survey=seen, title=summary.heading(seen), ruling=ruling, undecided=undecided,
-        nothing=summary.nothing_compared(seen), legend=summary.legend(seen), shown=summary.shown(seen),
-        drawn=summary.drawn(seen), openings=openings,
+        nothing=summary.nothing_compared(seen), legend=summary.legend(seen),
+        shown=summary.shown(seen, study.fingerprint), drawn=summary.drawn(seen), openings=openings,
         headlines=tuple(figures[m] for m in first if m in figures),
         others=tuple(figures[m] for m in later if m in figures), glance=make_grid(ordered, first, rows),
         rest=make_grid(ordered, later, rows), claims=tuple(judge(use_case, seen.trials, rows, look)),

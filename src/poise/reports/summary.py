@@ -47,7 +47,7 @@ def nothing_compared(survey: Survey) -> str:
     return "No metric could tell these settings apart."
 
 
-def shown(survey: Survey) -> str:
+def shown(survey: Survey, fingerprint: Fingerprint) -> str:
     """How many texts stand on the page, how they were chosen, and where the rest is."""
     here = sum(len(strip.excerpts) for p in survey.excerpts for strip in p.strips)
     texts = count(survey.completions, "text")
@@ -55,6 +55,8 @@ def shown(survey: Survey) -> str:
     if here < survey.completions:
         said = f"{here:,} of {texts} are shown: the first draws of the first prompts, unchosen; poise dump writes all."
     noise = " Texts in a row share their noise, so what differs is due to the setting."
+    if fingerprint.served:
+        noise = " The server drew them by luck of its own: texts in a row may differ by chance too."
     return said + (noise if len(survey.columns) > 1 else "")
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from poise.errors import ModelError, UsageError
 
 KEY_ENV = "OPENAI_API_KEY"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_STEP = "export OPENAI_API_KEY=…, then --key-env OPENAI_API_KEY; or another name in capitals"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +56,36 @@ def find_address(spec: str, key_env: str | None = None) -> Address:
     'qwen'
     """
     url, model = checked_url(spec)
-    if key_env is not None and not os.environ.get(key_env):
-        raise UsageError(
-            "--key-env names an environment variable that holds the key", f"{key_env!r}, which is empty",
-            f"export {key_env}=…, or leave --key-env out",
-        )  # fmt: skip
     safe = url.startswith("https://") or on_this_machine(urlsplit(url).hostname or "")
-    key = os.environ.get(key_env or KEY_ENV, "").strip() if key_env or safe else ""
+    key = key_named(key_env) if key_env is not None else os.environ.get(KEY_ENV, "") if safe else ""
+    key = key.strip()
     if not (key.isascii() and key.isprintable()):
         raise UsageError(
             "A key is one line of plain characters", f"something else in {key_env or KEY_ENV}", "Set it anew"
         )
     return Address(url, model, key or None, key_env or KEY_ENV)
+
+
+def key_named(key_env: str) -> str:
+    """The key in a variable that the user named.
+
+    Args:
+        key_env: as the user wrote it.
+
+    Returns:
+        What the variable holds.
+
+    Raises:
+        UsageError: no name, or nothing in it. It is repeated only where it cannot well be a key, pasted by mistake.
+    """
+    rule = "--key-env names an environment variable that holds the key"
+    if found := os.environ.get(key_env):
+        return found
+    if not _NAME.fullmatch(key_env):
+        raise UsageError(rule, "something that is no name, and may be a key", f"{_STEP}; a key itself is never written")
+    if key_env.isupper():
+        raise UsageError(rule, f"{key_env!r}, which is empty", f"export {key_env}=…, or leave --key-env out")
+    raise UsageError(rule, "a name of no variable, or of an empty one, which may be a key", _STEP)
 
 
 def checked_url(spec: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from poise.texts import split_thinking
 _TAGS = ("<think>", "</think>")
 _LARGE = 2**63
 _ROUNDING = 1e-3  # a log-probability above it is none
+FILTERED = ("content_filter", "refusal")  # how a text ends that the server's own filter held back
 _ID = "token_id:"  # how vLLM writes a token whose id was asked for
 
 
@@ -74,8 +75,6 @@ class Reader(NamedTuple):
         finish = finish_of(found)
         if finish in ("error", "abort"):
             raise Fault("broken", "the server broke a text off", 200)
-        if finish in ("content_filter", "refusal") and not (text or refusal):
-            refusal = finish
         ids = ids_of(found.get("token_ids"))
         positions = self._positions(found.get("logprobs"), ids)
         return Choice(text, thinking, finish, positions, ids or drawn_ids(positions), refusal)

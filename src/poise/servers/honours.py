@@ -21,6 +21,7 @@ class Finding(NamedTuple):
             nothing was judged.
         power: how often a server that ignores it would have been found out, at least, as planned; None where unknown.
         value: where the parameter has a value there without being asked for (its default), that; else None.
+        missed: why it was not looked at: the budget was spent before, or the server refused a request; else empty.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Finding(NamedTuple):
     false_alarm: float | None = None
     power: float | None = None
     value: float | None = None
+    missed: Literal["", "budget", "refusal"] = ""
 
 
 class Probe(NamedTuple):
@@ -48,6 +50,10 @@ class Probe(NamedTuple):
         requests, tokens: spent in all.
         seconds: it took.
         made_at: seconds since 1970.
+        defaults: what an empty request gets, by poise's names, what is off left out; None where that is not known
+            exactly.
+        steps: the order of the steps, as far as it could be told; empty where it could not.
+        repeats: whether temperature 0 gave the same text every time.
     """
 
     url: str
@@ -64,6 +70,9 @@ class Probe(NamedTuple):
     tokens: int
     seconds: float
     made_at: float
+    defaults: dict[str, float] | None = None
+    steps: tuple[str, ...] = ()
+    repeats: bool = False
 
     def of(self, name: str) -> Finding | None:
         """What was found of one parameter or behaviour; None where it was not looked at."""
@@ -74,6 +83,11 @@ class Probe(NamedTuple):
         """Parameters that are honoured as poise defines them."""
         return frozenset(f.name for f in self.findings if f.honour == "honoured")
 
+    @property
+    def whole(self) -> bool:
+        """Whether everything was looked at that was to be."""
+        return not any(f.missed for f in self.findings)
+
     def record(self) -> dict[str, Any]:
         """As plain data, for the study and for JSON."""
         return {**self._asdict(), "findings": [f._asdict() for f in self.findings]}
@@ -81,4 +95,5 @@ class Probe(NamedTuple):
     @classmethod
     def read(cls, record: dict[str, Any]) -> Probe:
         """From what `record` gave."""
-        return cls(**{**record, "findings": tuple(Finding(**f) for f in record["findings"])})
+        lists = {"findings": tuple(Finding(**f) for f in record["findings"]), "steps": tuple(record["steps"])}
+        return cls(**{**record, **lists})

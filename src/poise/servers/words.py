@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from poise.errors import ModelError, ParameterError, PoiseError, PromptError, ServerError
@@ -36,12 +36,16 @@ class Place(NamedTuple):
     started: bool = False
 
 
-def error_of(fault: Fault, at: Place) -> PoiseError:
+def error_of(
+    fault: Fault, at: Place, sent: Mapping[str, float] | None = None, took: Collection[str] = ()
+) -> PoiseError:
     """A fault as an error that says what to do.
 
     Args:
         fault: that no further try cured.
         at: the server.
+        sent: what was asked, by poise's names.
+        took: parameters that it took with some value, so that only this one is refused.
 
     Returns:
         The error, to be raised without the fault.
@@ -56,7 +60,7 @@ def error_of(fault: Fault, at: Place) -> PoiseError:
             "Prompt and new tokens fit into the model's context", said, "Shorten the prompt, or take a lower max_tokens"
         )
     if fault.kind == "rejected":
-        return _rejected(fault, at)
+        return _rejected(fault, at, sent or {}, took)
     if fault.kind == "absent" and not at.started:
         return ModelError("A server has the path and the model that are asked for", said, _there(at))
     rule, got, step = _unanswered(fault, at, said)
@@ -69,7 +73,11 @@ def _unanswered(fault: Fault, at: Place, said: str) -> tuple[str, str, str]:
     which = f"the key in {at.key_env}" if at.has_key else "no key"
     env = at.key_env or "the variable that --key-env names"
     found: Mapping[str, tuple[str, str, str]] = {
-        "unreachable": ("A server answers at its address", told, "Start it, or name another"),
+        "unreachable": (
+            "A server answers at its address", told,
+            "Start it (ollama serve), or say where it is: OLLAMA_HOST" if at.model.startswith("ollama:") else
+            "Start it, or name another",
+        ),
         "tls": (
             "A server shows a certificate that this machine trusts", told,
             "Check the address, http:// where there is no TLS; SSL_CERT_FILE names certificates of your own",
@@ -95,17 +103,20 @@ def _unanswered(fault: Fault, at: Place, said: str) -> tuple[str, str, str]:
 
 
 def _there(at: Place) -> str:
+    if at.started:  # what it listed then is no longer so
+        return f"{at.model or 'The model'} was there before: serve it again, or ask it as it answers (--chat, --text)"
     check = "Check the address: it often ends in /v1"
     return f"The models there: {shown_models(at.models)}" if at.models else check
 
 
-def _rejected(fault: Fault, at: Place) -> PoiseError:
+def _rejected(fault: Fault, at: Place, sent: Mapping[str, float], took: Collection[str]) -> PoiseError:
     ours = next((n for n, w in at.names.items() if fault.field == w), "")
     told = f" ({fault.status}: {fault.told})" if fault.told else ""
     if ours:
-        own = ": it draws by settings of its own" if _FIXED.search(fault.told) else ""
+        own = ": it draws by settings of its own" if _FIXED.search(fault.told) and ours not in took else ""
+        what = f"{ours}={sent[ours]:g}" if ours in sent else ours
         return ParameterError(
-            f"{at.model} rejects {ours}{own}{told}", "",
+            f"{at.model} rejects {what}{own}{told}", "",
             f"Leave {ours} out, or take another value: `poise probe {at.url}` says what is honoured",
         )  # fmt: skip
     return ServerError(

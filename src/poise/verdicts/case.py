@@ -20,7 +20,7 @@ from poise.records import Trial
 from poise.samples import Sample, by_prompt, hold_out, take, usable
 from poise.stats import MIN_UNITS, Interval, mean_interval
 from poise.study import Study
-from poise.trials import find_trial
+from poise.trials import find_baseline
 from poise.usecases import built_in_names, load_use_case
 from poise.verdicts.verdict import Kept, KeptStatus
 
@@ -129,9 +129,10 @@ def open_case(study: Study, use_case: str, goal: Goal, holdout: bool) -> Case:
     validity = "invalid" if not unread and any(p.checks for p in study.prompts(use_case)) else "empty_output"
     named = dict.fromkeys([*(m.name for m in find_metrics(goal.metrics)), validity])
     readings = read_values(study, use_case, choose_metrics(study, use_case, list(named)))
-    baseline = _baseline(readings.trials, goal, use_case)
+    baseline, stands_in = _baseline(readings.trials, goal, use_case)
     everyone = tuple(range(len(readings.trials)))
-    notes = tuple(f"checks by {name} were not made: --allow-callable {name} makes them" for name in unread)
+    unmade = [f"checks by {name} were not made: --allow-callable {name} makes them" for name in unread]
+    notes = (*filter(None, [stands_in]), *unmade)
     if said:
         return _raced(Case(study, use_case, goal, readings, baseline, (), (), (), None, everyone, notes=notes), said)
     chooses, checks = hold_out(readings.inputs) if holdout else (list(range(readings.prompts)), [])
@@ -174,20 +175,21 @@ def candidates(case: Case, sample: Sample) -> tuple[list[int], dict[int, str]]:
     return able, {k: few for k in case.raced if k not in able}
 
 
-def _baseline(trials: Sequence[Trial], goal: Goal, use_case: str) -> int:
+def _baseline(trials: Sequence[Trial], goal: Goal, use_case: str) -> tuple[int, str]:
+    """Its position, and a note where it stands in for another."""
     if len(trials) < 2:
         raise StudyError(
             "A verdict chooses between settings", f"{use_case} with {trials[0].label} alone",
             "`poise sweep` with several values draws more",
         )  # fmt: skip
     try:
-        found = find_trial(trials, goal.baseline)
+        found, note = find_baseline(trials, goal.baseline)
     except StudyError as error:
         raise StudyError(
             f"The baseline of {use_case} is one of the settings drawn for it: {'; '.join(t.label for t in trials)}",
             repr(goal.baseline), "Name another with --baseline, or sweep without --no-baselines",
         ) from error  # fmt: skip
-    return next(i for i, t in enumerate(trials) if t.params == found.params)
+    return next(i for i, t in enumerate(trials) if t.params == found.params), note
 
 
 def _kept(case: Case, metric: str, place: int, setting: int, prompts: Sequence[int], level: float) -> Kept:

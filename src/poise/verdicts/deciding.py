@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from poise import served
 from poise.comparisons import compare
 from poise.errors import UsageError
 from poise.goals import REFERENCE, Goal, read_goal
@@ -18,7 +19,6 @@ from poise.numerals import count, figure
 from poise.races import STOPS
 from poise.references import reference_values
 from poise.samples import Sample, by_prompt
-from poise.servers.honours import Probe
 from poise.stats import MIN_UNITS
 from poise.study import Study
 from poise.verdicts.case import Case, candidates, check_goal, goal_of, open_case
@@ -276,7 +276,7 @@ def _notes(view: View) -> list[str]:
         notes.append(f"set aside: {'; '.join(f'{case.trials[k].label} ({why})' for k, why in view.aside.items())}")
     if case.study.fingerprint.provenance.get("replay") == "unverified":
         notes.append("on this device a text's last bits may depend on the batch it was drawn in")
-    return [*notes, *_of_judge(case), *_of_server(case)]
+    return [*notes, *_of_judge(case), *served.notes(case.study, [t.params for t in case.trials])]
 
 
 def _of_judge(case: Case) -> list[str]:
@@ -286,15 +286,3 @@ def _of_judge(case: Case) -> list[str]:
         return []
     judge, said = found
     return [f"judge {judge}, {count(said.pairs, 'pair')}: {said.figures}", *said.doubts]
-
-
-def _of_server(case: Case) -> list[str]:
-    """What to know of texts that a server drew by itself: noise that is its own, parameters that it reads otherwise."""
-    if not case.study.fingerprint.served:
-        return []
-    notes = ["the server drew these texts by itself: settings share no noise, and poise cannot draw them again"]
-    moved = {name for trial in case.trials for name in trial.params.active()}
-    for record in case.study.all_noted("probe").values():
-        found = [f for f in Probe.read(record).findings if f.name in moved and f.honour not in ("honoured", "rejected")]
-        notes += [f"{f.name}: {f.honour}{f', {f.how}' if f.how else ''}" for f in found]
-    return notes

@@ -26,7 +26,7 @@ from poise.sessions import Engine, Tally
 from poise.stats import MIN_UNITS
 from poise.study import Study
 from poise.sweeps import Progress, sweep
-from poise.trials import find_trial
+from poise.trials import find_baseline
 from poise.usecases import UseCase
 from poise.verdicts.case import candidates, open_case, sizes_of
 from poise.verdicts.deciding import conclude
@@ -315,7 +315,7 @@ def _check_trials(use_case: UseCase, trials: Sequence[Trial]) -> None:
         raise UsageError("A verdict chooses between settings", trials[0].label, "Sweep several values")
     assert use_case.goal is not None, "rounds are planned for a goal"
     try:
-        find_trial(trials, use_case.goal.baseline)
+        find_baseline(trials, use_case.goal.baseline)
     except StudyError as error:
         raise UsageError(
             f"The baseline of {use_case.name} is one of the settings drawn: {'; '.join(t.label for t in trials)}",
