@@ -113,7 +113,9 @@ def test_an_off_value_is_no_use_of_a_step() -> None:
 def test_zero_and_off_as_engines_take_them() -> None:
     assert SamplingParams(top_p=0, dialect="mlx").active() == {}
     assert SamplingParams(top_p=0).active() == {"top_p": 0}
-    assert SamplingParams(temperature=1e-6, dialect="vllm").greedy
+    assert SamplingParams(temperature=9e-7, dialect="sglang").greedy
+    assert not SamplingParams(temperature=1e-6, dialect="sglang").greedy
+    assert not SamplingParams(temperature=9e-7, dialect="vllm").greedy  # raised to 0.01 instead
     assert not SamplingParams(temperature=1e-6).greedy
 
 

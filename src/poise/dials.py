@@ -107,9 +107,8 @@ class DialPlan:
             ("exact" if self.how.exact else "in part", self.how.why),
             *([("known", f"{self.held:.0%} of the range is in the study already")] if self.held else []),
             ("expected", self.expects),
-            *([("stops at", ", ".join(limits))] if limits else []),
-            *(("note", note) for note in self.notes),
-        ]
+            *([("stops at", ", ".join(limits))] if limits else []), *(("note", note) for note in self.notes),
+        ]  # fmt: skip
         return "\n".join(f"{name:<9} {said}" for name, said in lines)
 
 
@@ -215,8 +214,7 @@ def _dial(
     for note in study.bind(engine.fingerprint, latest=False):
         warnings.warn(note, stacklevel=4)
     check_sameness(engine, study)
-    low, high = ready.span.low.value, ready.span.high.value
-    found: list[list[Found]] = []
+    low, high, found = ready.span.low.value, ready.span.high.value, list[list[Found]]()
     for request in ready.requests:
         study.expect_dial(request, parameter, low, high)
         found.append(study.pieces(request, parameter, ready.span))
@@ -335,10 +333,10 @@ def _check_engine(engine: Engine, parameter: str, params: SamplingParams) -> Log
             f"{engine.name}, which draws by itself and gives no hold on its noise",
             "Load the weights (hf:, gguf:), or a server with draws_by='poise'; or sweep single values",
         )
-    find_parameter(parameter)
+    about = find_parameter(parameter)
     if not isinstance(params, SamplingParams):
         raise UsageError("params are SamplingParams", repr(params), "poise.SamplingParams(top_p=0.9) makes them")
-    neutral = PARAMETERS[parameter].neutral if parameter in FOLLOWERS else None  # beside what shapes its step
+    neutral = about.neutral if parameter in FOLLOWERS else None  # beside what shapes its step
     if getattr(params, parameter) not in (None, neutral):
         raise UsageError(
             "A parameter is either dialled or fixed", f"{parameter} as both", f"Leave {parameter} out of the settings"
