@@ -13,6 +13,7 @@ import poise.probes.desk
 from poise.cli.progress import ProbeMeter
 from poise.errors import ServerError, UsageError
 from poise.fakeserver import FakeWire
+from poise.parameters import COMMON
 from poise.params import PARAMETERS
 from poise.probes import BUDGET, probe, probe_wire
 from poise.probes.probing import BEHAVIOURS
@@ -96,7 +97,7 @@ def test_what_a_probe_says() -> None:
     said: list[tuple[int, str]] = []
     found = look(seed=3, progress=lambda requests, what: said.append((requests, what)))
     assert (found.dialect, found.logprobs, found.top_logprobs, found.takes_ids) == ("transformers", "raw", 20, True)
-    assert [f.name for f in found.findings] == [*(n for n in PARAMETERS if n != "typical_p"), *BEHAVIOURS]
+    assert [f.name for f in found.findings] == [*(n for n in COMMON if n != "typical_p"), *BEHAVIOURS]
     for f in found.findings:
         assert f.evidence
         assert (f.honour in ("honoured", "cannot tell")) == (f.how == ""), f
@@ -253,7 +254,7 @@ def test_a_small_probe() -> None:
     assert {f.honour for f in found.findings} == {"honoured"}
     assert found.requests < 80
     assert found.dialect == "transformers"
-    for name in (*PARAMETERS, *BEHAVIOURS):
+    for name in (*COMMON, *BEHAVIOURS):
         if name != "typical_p":
             assert [f.name for f in look(seed=2, names={name}).findings] == [name]
             assert look(seed=2, names={name}).of(name).honour != "cannot tell"  # type: ignore[union-attr]

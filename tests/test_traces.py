@@ -126,7 +126,7 @@ LAWS = st.fixed_dictionaries(
         "temperature": st.floats(0.2, 3), "top_k": st.integers(1, 8), "top_p": st.floats(0.1, 1),
         "min_p": st.floats(0, 1), "typical_p": st.floats(0.1, 1), "repetition_penalty": st.floats(0.5, 2),
         "presence_penalty": st.floats(-2, 2), "eta_cutoff": st.floats(0, 0.3), "top_n_sigma": st.floats(0.2, 3),
-        "smoothing_factor": st.floats(0, 2), "xtc_probability": st.floats(0, 1),
+        "smoothing_factor": st.just(0) | st.floats(1e-30, 2), "xtc_probability": st.floats(0, 1),
     },
 )  # fmt: skip
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from poise.dialects import DIALECTS
 from poise.params import PARAMETERS
 from poise.servers.calls import About, Kind
 
-# Where the server itself publishes nothing else: common/common.h, llama_cpp/server/types.py, api/types.go.
+# Where the server itself publishes nothing else; of llama-cpp-python: llama_cpp/server/types.py.
 USUAL: Mapping[Kind, Mapping[str, float]] = {
-    "llama.cpp": {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05},
-    "llama-cpp-python": {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05, "repetition_penalty": 1.1},
-    "ollama": {"temperature": 0.8, "top_k": 40, "top_p": 0.9},
+    "llama.cpp": DIALECTS["llama.cpp"].defaults,
+    "llama-cpp-python": {**DIALECTS["llama.cpp"].defaults, "repetition_penalty": 1.1},
+    "ollama": DIALECTS["ollama"].defaults,
 }
 
 
