@@ -135,12 +135,14 @@ def test_settings_come_from_words_names_and_files(tmp_path: Path) -> None:
     file = str(tmp_path / "mine.json")
     for words in (
         ["temperature=0.5", "top-p=0.8", "dialect=llama.cpp"], ["temperature=0.5,top_p=0.8,dialect=llama.cpp"], [file],
+        ["temperature=0.5 top_p=0.8  dialect=llama.cpp"],
     ):  # fmt: skip
         assert read_settings(words).label == "temperature=0.5,top_p=0.8,dialect=llama.cpp"
     assert read_settings([file, "top_p=off", "top_k=5"]).label == "temperature=0.5,top_k=5,dialect=llama.cpp"
     assert read_settings(["temperature=0.5"], "vllm").dialect == "vllm"
     assert read_settings([]).label == "temperature=1"
     lists = read_settings(['logit_bias={"50": -1},bad_words=[[1, 2]]', 'dry_breakers=["a,b=c"]', "dry_multiplier=1"])
+    assert read_settings(['logit_bias={"50": -1} top_k=3']).active() == {"top_k": 3}
     assert (lists.logit_bias, lists.bad_words, lists.dry_breakers) == (((50, -1.0),), ((1, 2),), ("a,b=c",))
 
 
@@ -164,7 +166,7 @@ def test_words_of_a_setting_read_back(words: list[str]) -> None:
         (["temperature=0.5,0.6"], "temperature has one value here"),
         (["nonsense=1"], "A parameter is one of"),
         (["logit_bias={5"], "logit_bias is JSON where it begins with a bracket"),
-        (['logit_bias={"5": 1} top_k=3'], "A comma parts settings in a word"),
+        (['logit_bias={"5": 1}top_k=3'], "A comma parts settings in a word"),
         (["nowhere.json"], "Settings come from a file that can be read"),
         (["dialect=vllm"], "A setting has one dialect"),
         (["xtc_threshold=0.2"], "xtc_threshold does nothing without xtc_probability"),

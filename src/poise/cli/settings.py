@@ -25,7 +25,9 @@ HELP = (
 )
 ONE_VALUE = "Decoding parameters, one value each; off leaves one out"
 _NAME = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)=")
-_NEXT = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9_-]*=)")  # the comma that parts settings in a trial's name
+_NEXT = re.compile(
+    r"[,\s](?=\s*[A-Za-z][A-Za-z0-9_-]*=)"
+)  # the comma that parts settings in a trial's name, or a blank
 _JSON = json.JSONDecoder()
 
 
@@ -33,7 +35,7 @@ def read_settings(words: Sequence[str], dialect: str | None = None) -> SamplingP
     """Read one setting as a user writes it.
 
     Args:
-        words: ``name=value`` each, several with commas between them as trials are named, or files that end in
+        words: ``name=value`` each, several with commas between them as trials are named or with blanks, or files that end in
             ``.json`` and hold an object of names and values; lists in JSON, or with semicolons as in a trial's name.
         dialect: from a flag; None where the words, or the default, decide.
 
@@ -45,8 +47,8 @@ def read_settings(words: Sequence[str], dialect: str | None = None) -> SamplingP
             `SamplingParams` refuses.
         UsageError: a file that cannot be read, or that holds something else.
 
-    >>> read_settings(["temperature=0.7,top_p=0.9", 'logit_bias={"50": -1}']).label
-    'temperature=0.7,top_p=0.9,logit_bias=50:-1'
+    >>> read_settings(["temperature=0.7,top_p=0.9 top_k=40", 'logit_bias={"50": -1}']).label
+    'temperature=0.7,top_k=40,top_p=0.9,logit_bias=50:-1'
     """
     from_files: dict[str, Any] = {}
     said: dict[str, Any] = {}
@@ -98,10 +100,10 @@ def _json(name: str, text: str) -> tuple[Any, str]:
     except ValueError as error:
         raise ParameterError(f"{name} is JSON where it begins with a bracket", reprlib.repr(text),
                              f"Mend it: {error}") from None  # fmt: skip
-    rest = text[end:].lstrip()
-    if rest[:1] not in ("", ","):
+    rest = text[end:].rstrip()
+    if rest and not (rest.lstrip().startswith(",") or rest[0].isspace()):
         raise ParameterError("A comma parts settings in a word", repr(rest), f"For example {EXAMPLE.replace(' ', ',')}")
-    return value, rest
+    return value, rest and f",{rest.lstrip().removeprefix(',')}"
 
 
 def _value(name: str, text: str) -> Any:
