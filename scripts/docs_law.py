@@ -121,7 +121,8 @@ def _of_dialect(d: Dialect) -> Iterator[tuple[str, str]]:
     for step, beside in d.alone.items():
         yield f"beside {step}", f"nothing acts but {', '.join(n for n in beside if n != step)}"
     if d.orderable:
-        yield "order", "its users may give another"
+        at = ", ".join(f"{step} {f'after {leader}' if leader else 'first'}" for step, leader in d.placed.items())
+        yield "order", f"its users may give another; not named, {at}" if at else "its users may give another"
     if d.limits:
         yield "ranges", "; ".join(f"{n} from {low:g} to {high:g}" for n, (low, high) in d.limits.items())
     if d.defaults:

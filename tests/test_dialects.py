@@ -110,6 +110,17 @@ def test_an_off_value_is_no_use_of_a_step() -> None:
     assert SamplingParams(order=["top_p"], top_p=0.5, min_p=0, dialect="llama.cpp").steps == ("top_p",)
 
 
+def test_an_order_need_not_name_what_has_a_place_of_its_own() -> None:
+    """llama.cpp's `samplers` has no name for a bias, which comes first, nor for the dynamic temperature."""
+    said = {"top_k": 5, "temperature": 0.5, "dynatemp_range": 0.2, "logit_bias": {3: 1}, "dialect": "llama.cpp"}
+    short = SamplingParams.model_validate({**said, "order": ["temperature", "top_k"]})
+    assert short.steps == ("logit_bias", "temperature", "dynatemp_range", "top_k")
+    assert short == SamplingParams.model_validate({**said, "order": short.order})
+    assert SamplingParams(order=["top_k"], top_k=5, dialect="llama.cpp").order == ("top_k",)
+    with pytest.raises(ParameterError, match="no dynatemp_range in it"):
+        SamplingParams(order=["top_k"], top_k=5, dynatemp_range=0.2, dialect="llama.cpp")
+
+
 def test_zero_and_off_as_engines_take_them() -> None:
     assert SamplingParams(top_p=0, dialect="mlx").active() == {}
     assert SamplingParams(top_p=0).active() == {"top_p": 0}

@@ -72,6 +72,7 @@ class Dialect:
         rules: how it decides at the boundary.
         extensions: steps that the engine lacks and poise adds, so that they can be tried there.
         orderable: whether its users may give the order.
+        placed: steps that such an order need not name, each with the step that it follows; "" is the beginning.
         alone: steps beside which no others act than the listed ones, in that order.
         limits: ranges that are narrower than poise's, by parameter: (lowest, highest).
         defaults: what an empty request gets, by parameter, where that is not off.
@@ -85,6 +86,7 @@ class Dialect:
     rules: Rules = field(default_factory=Rules)
     extensions: frozenset[str] = frozenset()
     orderable: bool = False
+    placed: Mapping[str, str] = field(default_factory=dict, hash=False)
     alone: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
     defaults: Mapping[str, Number] = field(default_factory=dict, hash=False)
@@ -146,6 +148,7 @@ DIALECTS: Mapping[str, Dialect] = {
             source="llama.cpp 0c1e57098, common/common.h, src/llama-sampler.cpp",
             rules=_LLAMA_CPP_RULES,
             orderable=True,
+            placed={"logit_bias": "", "dynatemp_range": "temperature"},  # no names in its `samplers`
             alone=_MIROSTAT_ALONE,
             defaults={"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05},
             version="0c1e57098",

@@ -112,6 +112,8 @@ class SamplingParams(BaseModel):
             else:
                 find_parameter(name)
                 checked[name] = None if value is None else check_value(name, value)
+        if checked.get("order"):
+            checked["order"] = _placed(checked)
         _check_together({n: v for n, v in checked.items() if v is not None}, info.context is WAITING)
         return checked
 
@@ -260,6 +262,16 @@ def _check_in_dialect(name: str, value: Any, dialect: Dialect) -> None:
         wrong = [v for v in ([b for _, b in value] if name in LISTS else [value]) if not low <= v <= high]
         if wrong:
             raise ParameterError(f"{dialect.name} takes {name} from {low:g} to {high:g}", f"{wrong[0]:g}", "Change it")
+
+
+def _placed(said: Mapping[str, Any]) -> tuple[str, ...]:
+    """An order with the steps that are on and have a place of their own in it."""
+    order: tuple[str, ...] = said["order"]
+    for step, leader in DIALECTS[said.get("dialect", DEFAULT_DIALECT)].placed.items():
+        if said.get(step) and step not in order and leader in ("", *order):
+            at = order.index(leader) + 1 if leader else 0
+            order = (*order[:at], step, *order[at:])
+    return order
 
 
 def _check_order(order: Sequence[str], on: Sequence[str], dialect: Dialect) -> None:

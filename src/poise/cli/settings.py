@@ -35,8 +35,9 @@ def read_settings(words: Sequence[str], dialect: str | None = None) -> SamplingP
     """Read one setting as a user writes it.
 
     Args:
-        words: ``name=value`` each, several with commas between them as trials are named or with blanks, or files that end in
-            ``.json`` and hold an object of names and values; lists in JSON, or with semicolons as in a trial's name.
+        words: ``name=value`` each, several with commas between them as trials are named or with blanks; or files that
+            end in ``.json`` and hold an object of names and values. Lists in JSON, or with semicolons as in a trial's
+            name.
         dialect: from a flag; None where the words, or the default, decide.
 
     Returns:
