@@ -73,6 +73,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.decide
 	$(BIN)/python -m bench.law
+	$(BIN)/python -m bench.share
 
 bench-dial: $(VENV)/.installed
 	$(BIN)/python -m bench.dial
