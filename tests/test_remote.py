@@ -264,6 +264,22 @@ def test_parameters_without_effect_are_refused_with_what_the_probe_saw(engines: 
     assert "greedy" not in engine.baselines, "it cannot be asked for"
 
 
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({"xtc_probability": 0.5}, "xtc_probability"), ({"mirostat": 2}, "mirostat"), ({"top_a": 0.1}, "top_a"),
+        ({"logit_bias": {3: 1}}, "logit_bias"), ({"bad_words": [[3]]}, "bad_words"),
+    ],
+)  # fmt: skip
+def test_what_is_not_on_the_wire_is_refused_and_never_dropped(engines: Any, said: dict[str, Any], name: str) -> None:
+    """A server's own dialect may not even have the step."""
+    engine = engines(Wire())
+    with pytest.raises(ParameterError, match=f"but got {name}. Leave it out"):
+        poise.sweep(engine, "x", [SamplingParams.model_validate(said)], study="never.db")
+    with pytest.raises(ParameterError, match=f"but got {name}"):
+        drawn(engine, requests(engine, 1, **said))
+
+
 def test_what_is_rejected_is_not_sent_even_switched_off_and_anyway_sends_everything(engines: Any) -> None:
     found = probed(Finding("top_k", "ignored"), Finding("min_p", "rejected"), Finding("seed", "rejected"))
     wire = Wire()

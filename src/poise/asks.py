@@ -13,7 +13,7 @@ from typing import NamedTuple, TypedDict, cast, get_type_hints
 
 from poise.checks import Check, require_answers
 from poise.errors import ParameterError, PromptError, UsageError
-from poise.params import DEFAULT_DIALECT, MAX_SETTINGS, SamplingParams
+from poise.params import DEFAULT_DIALECT, MAX_SETTINGS, WAITING, SamplingParams
 from poise.records import Message, Prompt, Request, Trial
 from poise.sessions import Engine, LogitsEngine, check_tokens
 from poise.study import default_path
@@ -143,11 +143,7 @@ def check_settings(engine: Engine, settings: SamplingParams | Iterable[SamplingP
     if not names:
         raise ParameterError("A sweep needs at least one setting", "none", "For example poise.grid(temperature=0.7)")
     for params in names:
-        if refused := [n for n in (*params.active(), *params.lists()) if n not in engine.supports]:
-            why = getattr(engine, "refusal", None)  # a server's reasons were seen
-            raise (why(refused) if why is not None else None) or ParameterError(
-                f"{engine.name} honours {', '.join(sorted(engine.supports))}", ", ".join(refused), "Leave it out"
-            )
+        _check_supported(engine, params)
         if engine.draws_by == "poise":
             check_tokens(params, cast(LogitsEngine, engine).vocab_size)
     return [Trial(params, tuple(called)) for params, called in names.items()]
@@ -204,7 +200,17 @@ def _in_its_dialect(engine: Engine, params: SamplingParams) -> SamplingParams:
         raise ParameterError(
             f"{engine.name} draws by its own law, {own}", f"dialect={params.dialect}", "Leave --dialect out"
         )
-    return params.model_copy(update={"dialect": own})
+    _check_supported(engine, params)  # by the dialect that it was said in: the other one may not even have it
+    return SamplingParams.model_validate({**params.model_dump(), "dialect": own}, context=WAITING)
+
+
+def _check_supported(engine: Engine, params: SamplingParams) -> None:
+    """Refuse what the engine does not honour."""
+    if refused := [n for n in (*params.active(), *params.lists()) if n not in engine.supports]:
+        why = getattr(engine, "refusal", None)  # a server's reasons were seen
+        raise (why(refused) if why is not None else None) or ParameterError(
+            f"{engine.name} honours {', '.join(sorted(engine.supports))}", ", ".join(refused), "Leave it out"
+        )
 
 
 def listed(prompts: Given | Iterable[Given]) -> list[Given]:

@@ -233,7 +233,7 @@ class RemoteEngine:
     def _check(self, requests: Sequence[Request]) -> None:
         """Everything that can be wrong is found here, before any work."""
         for params in dict.fromkeys(r.params for r in requests):
-            if refused := [n for n in params.active() if n not in self.supports]:
+            if refused := [n for n in (*params.active(), *params.lists()) if n not in self.supports]:
                 raise self.refusal(refused) or ParameterError(f"{self.name} cannot be asked so", ", ".join(refused))
         if not self._manners.min_tokens and any(r.min_tokens for r in requests):
             raise UsageError(f"{self.name} takes no min_tokens", "some", "Leave min_tokens out")

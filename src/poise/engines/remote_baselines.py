@@ -46,7 +46,7 @@ def find_baselines(
         wanted["engine-default"] = default
     told = vendor(about.model, thinking)
     if told is not None:
-        wanted["vendor"] = told.params.model_copy(update={"dialect": dialect})
+        wanted["vendor"] = SamplingParams.model_validate({**told.params.model_dump(), "dialect": dialect})
     for name, params in wanted.items():
         if why := refusal(params):
             notes.append(f"{name} is left out: {why.rstrip('.')}.")
