@@ -167,6 +167,7 @@ def test_words_of_a_setting_read_back(words: list[str]) -> None:
         (["nonsense=1"], "A parameter is one of"),
         (["logit_bias={5"], "logit_bias is JSON where it begins with a bracket"),
         (['logit_bias={"5": 1}top_k=3'], "A comma parts settings in a word"),
+        (['logit_bias={"5":1,"5":2}'], "Mend it: '5' stands twice"),
         (["nowhere.json"], "Settings come from a file that can be read"),
         (["dialect=vllm"], "A setting has one dialect"),
         (["xtc_threshold=0.2"], "xtc_threshold does nothing without xtc_probability"),
@@ -183,5 +184,22 @@ def test_settings_that_cannot_be_read_say_so(words: list[str], rule: str) -> Non
 )
 def test_files_that_hold_no_settings_say_so(tmp_path: Path, text: str) -> None:
     (tmp_path / "mine.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(PoiseError, match=r"settings holds one object|settings is JSON|takes a number|A parameter is"):
+    with pytest.raises(
+        PoiseError, match=r"settings holds one object|settings is JSON|takes a number|poise's own names"
+    ):
         read_settings([str(tmp_path / "mine.json")])
+
+
+def test_a_file_of_settings_is_bounded_and_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mark.json").write_bytes(b'\xef\xbb\xbf{"top_k": 3}')
+    assert read_settings([str(tmp_path / "mark.json")]).top_k == 3
+    (tmp_path / "large.json").write_text(" " * 1_000_001)
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    (tmp_path / "typo.json").write_text('{"temprature": 1}')
+    (tmp_path / "hub.json").write_text('{"do_sample": true}')
+    for name, rule in (
+        ("large", "has at most 1,000,000 bytes"), ("zero", "zero.json, which is none"),
+        ("typo", "Did you mean temperature?"), ("hub", "`poise import .*hub.json` reads an engine's file"),
+    ):  # fmt: skip
+        with pytest.raises(PoiseError, match=rule):
+            read_settings([str(tmp_path / f"{name}.json")])

@@ -82,7 +82,7 @@ def read_list(name: str, text: str) -> Any:
     said = text.strip()
     if said[:1] in ("[", "{"):
         try:
-            return check_list(name, json.loads(said))
+            return check_list(name, json.loads(said, object_pairs_hook=once))
         except ValueError:
             raise _wrong(name, text) from None
     if name == "dry_breakers":
@@ -96,6 +96,26 @@ def read_list(name: str, text: str) -> Any:
     except ValueError:
         raise _wrong(name, text) from None
     return check_list(name, words)
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON in which no name stands twice, for `json.loads(…, object_pairs_hook=once)`.
+
+    Args:
+        pairs: its names and values.
+
+    Returns:
+        It.
+
+    Raises:
+        ValueError: a name stands twice, where JSON would keep the last in silence.
+    """
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r} stands twice")
+        found[name] = value
+    return found
 
 
 def _unescaped(text: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
 import re
 import reprlib
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +17,8 @@ import typer
 from poise.cli import grammar
 from poise.cli.flags import law_flags
 from poise.errors import ParameterError, UsageError
-from poise.param_lists import LISTS, read_list
-from poise.params import DEFAULT_DIALECT, SamplingParams, find_parameter
+from poise.param_lists import LISTS, once, read_list
+from poise.params import DEFAULT_DIALECT, PARAMETERS, SamplingParams, find_parameter
 
 EXAMPLE = "temperature=0.7 top_p=0.9"
 HELP = (
@@ -28,7 +30,8 @@ _NAME = re.compile(r"\s*([A-Za-z][A-Za-z0-9_-]*)=")
 _NEXT = re.compile(
     r"[,\s](?=\s*[A-Za-z][A-Za-z0-9_-]*=)"
 )  # the comma that parts settings in a trial's name, or a blank
-_JSON = json.JSONDecoder()
+_JSON = json.JSONDecoder(object_pairs_hook=once)
+_MOST = 1_000_000  # bytes of a file of settings
 
 
 def read_settings(words: Sequence[str], dialect: str | None = None) -> SamplingParams:
@@ -122,28 +125,40 @@ def _value(name: str, text: str) -> Any:
 def _read_file(name: str) -> dict[str, Any]:
     """What a file says, by parameter."""
     try:
-        found = json.loads(Path(name).read_text(encoding="utf-8"), object_pairs_hook=_once)
+        found = json.loads(_text_of(Path(name)), object_pairs_hook=once)
     except OSError as error:
         raise UsageError(
             "Settings come from a file that can be read", f"{name}: {error.strerror}", "Name another"
         ) from None
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UsageError("A file of settings is JSON", f"{name}: {reprlib.repr(str(error))}", "Mend it") from None
+    except UnicodeDecodeError as error:
+        got = f"{name}, whose byte {error.start} is not"
+        raise UsageError("A file of settings is JSON in UTF-8", got, "Save it as UTF-8") from None
+    except RecursionError:
+        raise UsageError("A file of settings holds one object", f"{name}, nested too deeply", "Mend it") from None
+    except ValueError as error:
+        raise UsageError("A file of settings is JSON", f"{name}: {error}", "Mend it") from None
     if not isinstance(found, dict):
         raise UsageError(
             "A file of settings holds one object", f"{name}: {reprlib.repr(found)}", 'For example {"temperature": 0.7}'
         )
+    known = [*PARAMETERS, *LISTS, "dialect"]
+    if strange := [key for key in found if key not in known]:
+        near = difflib.get_close_matches(strange[0], known, 1, 0.8)
+        step = f"Did you mean {near[0]}?" if near else f"`poise import {shlex.quote(name)}` reads an engine's file"
+        rule = "A file of settings has poise's own names (`poise list params`) and dialect"
+        raise UsageError(rule, f"{strange[0]!r} in {name}", step)
     return found
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a file, in which no name stands twice."""
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"{name!r} stands twice")
-        found[name] = value
-    return found
+def _text_of(path: Path) -> str:
+    """A file's text, never more than a file of settings has; a device has no end."""
+    if path.exists() and not path.is_file():
+        raise UsageError("Settings come from a file", f"{path}, which is none", "Name another")
+    with path.open("rb") as file:
+        raw = file.read(_MOST + 1)
+    if len(raw) > _MOST:
+        raise UsageError(f"A file of settings has at most {_MOST:,} bytes", f"more in {path}", "Name another")
+    return raw.decode("utf-8-sig")
 
 
 def with_setting_flags(command: Callable[..., None]) -> Callable[..., None]:
