@@ -130,6 +130,19 @@ def test_min_p_moves_to_the_other_side_of_the_temperature() -> None:
     assert outcome(tiny, "min_p")[0] == "approximate"
 
 
+@pytest.mark.parametrize(
+    ("heat", "min_p", "kind"),
+    [
+        (0.7, 1e-300, "approximate"),  # 1e-210
+        (2, 1e-18, "exact"),  # 1e-36, a normal number of float32
+        (2, 1e-20, "approximate"),  # 1e-40 is not
+        (1e-9, 0.5, "approximate"),  # 0.9999999993, which float32 has as 1
+    ],
+)
+def test_a_min_p_that_moved_is_exact_where_float32_holds_it(heat: float, min_p: float, kind: str) -> None:
+    assert outcome(carried(SamplingParams(temperature=heat, min_p=min_p), "ollama"), "min_p")[0] == kind
+
+
 def test_llama_cpp_is_told_the_order() -> None:
     found = carried(SamplingParams(temperature=0.5, top_p=0.8), "llama-server")
     assert [o.kind for o in found.outcomes] == ["exact", "exact"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from poise.dialects import Dialect
 from poise.exports.commuting import commute, swapped
 from poise.exports.llama_like import FIRST, LAST, SAMPLERS
@@ -11,7 +13,8 @@ from poise.exports.outcome import Reason
 from poise.exports.working import HEATS, Working
 from poise.params import SamplingParams
 
-_SMALLEST = 1e-300  # of a power of min-p that still has all its digits
+# llama.cpp and Ollama hold a min-p in float32: below this it loses digits, and then is 0, which is off.
+_SMALLEST = float(np.finfo(np.float32).smallest_normal)
 _OWNER = {step: name for name, steps in SAMPLERS.items() for step in steps}
 
 
@@ -79,8 +82,8 @@ def _power(law: Working, down: bool) -> None:
     heat, old = float(law.numbers["temperature"]), float(law.numbers["min_p"])
     new = old**heat if down else old ** (1 / heat)
     side = "before" if down else "after"
-    if old < 1 and not _SMALLEST < new < 1:
-        why = f"{side} the temperature it is {new:g}, which has too few digits"
+    if old < 1 and not _SMALLEST <= float(np.float32(new)) < 1:
+        why = f"{side} the temperature it is {new:g}, which float32 does not hold"
         law.reasons.append(Reason("min_p", "approximate", why))
     else:
         why = f"{new:.6g} {side} temperature {heat:g} keeps the same tokens"
