@@ -38,6 +38,7 @@ _OFF_TOO = {
     "top_k": (-_INF, 0), "top_p": (1, _INF), "min_p": (-_INF, 0), "typical_p": (1, _INF), "top_n_sigma": (-_INF, 0),
     "xtc_probability": (-_INF, 0), "dynatemp_range": (-_INF, 0), "dry_multiplier": (0, 0),
 }  # fmt: skip
+_WHOLE = -1  # of a window: the whole context
 _OTHER_NAMES = {
     "repetition_penalty": "repeat_penalty", "penalty_last_n": "repeat_last_n", "dry_last_n": "dry_penalty_last_n",
 }  # fmt: skip
@@ -66,7 +67,7 @@ _ALONE = (
 
 _FLAG_SHEET = Sheet(
     file="llama-cli.sh", program=("llama-cli",), usage="sh llama-cli.sh -m MODEL.gguf -p PROMPT", names=_FLAGS,
-    off=_OFF, off_too=_OFF_TOO, bias=("--logit-bias", "flags"), breakers="--dry-sequence-breaker",
+    off=_OFF, off_too=_OFF_TOO, whole=_WHOLE, bias=("--logit-bias", "flags"), breakers="--dry-sequence-breaker",
     sequence="--samplers", apart=frozenset(_WITH_VALUE) | frozenset(_ALONE),
     aliases={
         "--temperature": "--temp", "--typical-p": "--typical", "--top-n-sigma": "--top-nsigma", "-l": "--logit-bias",
@@ -85,7 +86,7 @@ LLAMA_SERVER = Target(
     about="the sampling fields of a request; as flags, the defaults of a server",
     sheets={
         "json": Sheet(
-            file="request.json", names=_FIELDS, off=_OFF, off_too=_OFF_TOO, beside={"min_keep": 0},
+            file="request.json", names=_FIELDS, off=_OFF, off_too=_OFF_TOO, whole=_WHOLE, beside={"min_keep": 0},
             bias=("logit_bias", "pairs"), breakers="dry_sequence_breakers", no_breakers=False, sequence="samplers",
             tolerates=True, neutral={"adaptive_target": -1.0, "min_keep": 0, "ignore_eos": False},
             apart=frozenset({
@@ -120,7 +121,8 @@ GGUF = Target(
                     "mirostat_tau": "mirostat_tau", "mirostat_eta": "mirostat_eta",
                 }.items()
             },
-            off=_OFF, off_too=_OFF_TOO, sequence="general.sampling.sequence", tolerates=True, decimals=DECIMALS,
+            off=_OFF, off_too=_OFF_TOO, whole=_WHOLE, sequence="general.sampling.sequence", tolerates=True,
+            decimals=DECIMALS,
         )
     },
     notes=(
@@ -139,7 +141,8 @@ OLLAMA = Target(
                 "typical_p": "typical_p", "repetition_penalty": "repeat_penalty", "penalty_last_n": "repeat_last_n",
                 "frequency_penalty": "frequency_penalty", "presence_penalty": "presence_penalty",
             },
-            off=_OFF, off_too=_OFF_TOO, usage="Put a line FROM MODEL above, then: ollama create NAME -f Modelfile",
+            off=_OFF, off_too=_OFF_TOO, whole=_WHOLE,
+            usage="Put a line FROM MODEL above, then: ollama create NAME -f Modelfile",
             apart=frozenset({
                 "num_ctx", "num_predict", "num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread", "use_mmap",
                 "use_mlock", "numa", "low_vram", "f16_kv", "vocab_only", "seed", "stop", "mirostat_tau", "mirostat_eta",

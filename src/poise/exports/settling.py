@@ -66,8 +66,30 @@ def settle(said: Mapping[str, Any], target: Target, sheet: Sheet) -> Found:
         numbers = {name: v for name, v in numbers.items() if name not in unused} | {"temperature": 0.0}
         unsaid = {} if sheet.switch in given else {"temperature": 0}
     found = {**({} if greedy else unsaid), **numbers, **_lists(given, sheet, there)}
-    params = SamplingParams.model_validate({**_acting(found, there), "dialect": there.name}).normalised()
-    return Found(params, target.name, tuple(left_out), unsaid)
+    try:
+        params = SamplingParams.model_validate({**_acting(found, there), "dialect": there.name}).normalised()
+    except ParameterError as error:
+        raise _in_its_words(error, {name: sheet.written(name)[0] for name in sheet.names}) from None
+    acting = {*params.active(), *params.lists()}
+    left_out += _idle(numbers, acting, given, sheet)
+    return Found(params, target.name, tuple(left_out), {n: v for n, v in unsaid.items() if n in acting})
+
+
+def _idle(numbers: Mapping[str, Number], acting: set[str], given: Mapping[str, Any], sheet: Sheet) -> list[str]:
+    """Fields that are on, and that an order leaves out, another step replaces or nothing looks at.
+
+    What shapes a step that is off is written into every artefact: at its usual value it goes without saying.
+    """
+    idle = [n for n in numbers if n not in acting and not (PARAMETERS[n].leaders and numbers[n] == sheet.off.get(n))]
+    return [field for n in idle for field in sheet.written(n) if field in given]
+
+
+def _in_its_words(error: ParameterError, names: Mapping[str, str]) -> ParameterError:
+    """The same error, with the names that the file has."""
+    rule, got = (re.sub(r"\w+", lambda m: names.get(m[0], m[0]), text) for text in (error.rule, error.got))
+    # poise's own advice is to leave it out to switch it off, and an engine then takes its default.
+    leave = error.next_step.startswith("Leave it out")
+    return ParameterError(rule, got, "Mend it, or take it out to have the engine's own" if leave else error.next_step)
 
 
 def _sorted_out(given: Mapping[str, Any], target: Target, sheet: Sheet) -> list[str]:
@@ -117,13 +139,23 @@ def _numbers(given: Mapping[str, Any], target: Target, sheet: Sheet) -> dict[str
         off = low <= value <= high or value in (sheet.off.get(name), PARAMETERS[name].neutral)
         if off and not PARAMETERS[name].leaders:
             continue
-        checked = ALL_TOKENS if name == "penalty_last_n" and value == 0 and len(sheet.written(name)) > 1 else value
-        found[name] = check_value(name, checked)
+        found[name] = _checked(name, value, next(iter(values)), sheet)
         if sheet.switch and name == "temperature" and value == 0:
             raise ParameterError(
                 f"{target.name} takes a temperature above 0", "0", f"Say {sheet.switch}: false for the likeliest token"
             )
     return found
+
+
+def _checked(name: str, value: Number, field: str, sheet: Sheet) -> Number:
+    """A value in its range; a window of the whole text as the one that is written for it."""
+    window = name in ("penalty_last_n", "dry_last_n")
+    if window and (value == sheet.whole or (value == 0 and len(sheet.written(name)) > 1)):  # several: mlx-lm's contexts
+        return ALL_TOKENS
+    try:
+        return check_value(name, value)
+    except ParameterError as error:
+        raise _in_its_words(error, {name: field}) from None
 
 
 def _agreed(values: Mapping[str, Number], found: Mapping[str, Number]) -> Number:
@@ -194,16 +226,25 @@ def _order(value: Any, name: str) -> tuple[str, ...]:
     words = value.split(";") if isinstance(value, str) else value
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ParameterError(f"{name} lists samplers", reprlib.repr(value), 'For example ["top_k", "temperature"]')
-    found = {word: sampler_of(word) for word in words if word}
-    if unknown := [word for word, sampler in found.items() if sampler is None]:
-        raise ParameterError(f"{name} names samplers that poise has", repr(unknown[0]), "Take it out")
-    return order_of(list(dict.fromkeys(s for s in found.values() if s is not None)))
+    found: list[str] = []
+    for word in filter(None, words):
+        sampler = sampler_of(word)
+        if sampler is None:
+            raise ParameterError(f"{name} names samplers that poise has", repr(word), "Take it out")
+        if sampler in found:
+            rule = f"{name} names each sampler once: llama.cpp would apply it again, and poise has each step once"
+            raise ParameterError(rule, f"{sampler} twice", "Keep one of them")
+        found.append(sampler)
+    return order_of(found)
 
 
 def _acting(found: dict[str, Any], there: Dialect) -> dict[str, Any]:
     """Without what shapes a step that is off, what an order leaves out, and what goes without saying."""
     order = found.get("order")
-    if order is not None:
+    alone = {s for step, beside in there.alone.items() if found.get(step) for s in beside}
+    if order is not None and any(s in found and s not in order for s in alone):
+        del found["order"]  # beside mirostat nothing reads it: the temperature acts all the same
+    elif order is not None:
         missing = [s for s in there.order if s not in order]
         found = {n: v for n, v in found.items() if n not in missing}
         if order == tuple(s for s in there.order if s in order) and not missing:

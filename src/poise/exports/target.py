@@ -44,6 +44,7 @@ class Sheet:
         apart: names of fields that shape no law: lengths, seeds, stops, prompts.
         neutral: fields that shape the law and for which poise has no parameter, with the value that switches them off.
         aliases: other spellings, by the name that they mean.
+        whole: of a window, the number that stands for the whole text besides `ALL_TOKENS`; None for none.
     """
 
     file: str
@@ -68,6 +69,7 @@ class Sheet:
     apart: frozenset[str] = frozenset()
     neutral: Mapping[str, Any] = field(default_factory=dict, hash=False)
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
+    whole: int | None = None
 
     def written(self, name: str) -> tuple[str, ...]:
         """What a parameter is called, all its names; none where there is no place for it."""
