@@ -45,6 +45,13 @@ def test_an_import_says_what_it_left_out_and_filled_in(run: Run, monkeypatch: py
     assert "no law of the next token depends on it: max_new_tokens." in done.out
 
 
+def test_standard_input_without_an_end_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("{" * 10_000_001))
+    done = run("import", "-")
+    assert done.code == 2
+    assert "at most 10,000,000 characters, but got more" in done.err
+
+
 def test_an_import_as_json(run: Run) -> None:
     assert run("export", "temperature=0.5", "--to", "vllm-server", "-o", "r.json").code == 0
     done = run("import", "r.json", "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 import poise
 from poise.errors import ParameterError, UsageError
+from poise.exports import reading
 from poise.exports.reading import read_found
 from poise.params import SamplingParams
 
@@ -90,6 +92,8 @@ def test_what_is_not_said_is_the_engines_own(text: str, format: str | None, labe
         ("missing.json", None, "a file that can be read, but got missing.json: No such file"),
         ("{}", "vlm", "A format is one of transformers"),
         ('{"temperature": 0.7}', None, "could be for transformers, vllm-server, sglang"),
+        ('{"temperature": 0.7, "_poise": {"target": "llama.cpp"}}', None, "Settings are JSON for transformers, "),
+        ('{"temperature": 0.7}', "llama.cpp", "which is JSON, as llama.cpp's. Name one of these as its --format"),
         ('{"_poise": {"target": "x"}}', None, "The target of _poise is one of"),
         ("make_logits_processors(repetition_penalty=1.1, repetition_context_size=5, frequency_penalty=0.5, "
          "frequency_context_size=6)\nmake_sampler()", None, "All penalties look at as many tokens in poise"),
@@ -156,3 +160,22 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         poise.read(path)
     with pytest.raises(UsageError, match="the folder"):
         poise.read(tmp_path)
+
+
+def test_what_has_no_end_is_never_read_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LARGEST", 100)
+    large = tmp_path / "large.json"
+    large.write_text("{" + " " * 200)
+    with pytest.raises(UsageError, match=r"at most 100 bytes, unless it is GGUF, but got more in .*large\.json"):
+        poise.read(large)
+    link = tmp_path / "link.json"
+    link.symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    for path in (link, Path("/dev/zero"), tmp_path / "pipe"):
+        for format in (None, "vllm-server", "gguf"):
+            with pytest.raises(UsageError, match="which is a device or a pipe"):
+                poise.read(path, format)
+    link.unlink()
+    link.symlink_to(large)
+    large.write_text('\ufeff{"do_sample": true, "top_k": 0}', encoding="utf-8")
+    assert poise.read(link) == SamplingParams()

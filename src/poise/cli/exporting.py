@@ -21,7 +21,7 @@ from poise.cli.terminal import quoted, show, show_json, tell, wrapped
 from poise.errors import UsageError
 from poise.exports.catalogue import TARGETS, find_form, find_target
 from poise.exports.outcome import Outcome
-from poise.exports.reading import read_found, read_text
+from poise.exports.reading import LARGEST, read_found, read_text
 from poise.exports.settling import Found
 from poise.params import SamplingParams
 from poise.places import latest_study
@@ -237,10 +237,15 @@ def import_settings(
 
 
 def _text() -> str:
+    """Standard input, never more than a settings file has: it may have no end."""
     try:
-        return sys.stdin.read()
+        found = sys.stdin.read(LARGEST + 1)
     except UnicodeDecodeError as error:
         raise UsageError("Settings on standard input are text", "bytes that are none", "Name a file") from error
+    if len(found) > LARGEST:
+        rule = f"Settings on standard input have at most {LARGEST:,} characters"
+        raise UsageError(rule, "more", "Name a file of settings, or a GGUF file")
+    return found
 
 
 def _said(found: Found) -> list[str]:

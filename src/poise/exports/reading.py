@@ -16,7 +16,7 @@ from poise.exports.target import Form, Target
 from poise.exports.writing import PROVENANCE
 from poise.params import SamplingParams
 
-_LARGEST = 10_000_000  # bytes of a settings file that is no GGUF
+LARGEST = 10_000_000  # bytes of a settings file that is no GGUF
 _NO_PATH = re.compile(r"[\n{}=(]|\s-|^\s*(PARAMETER\s|-|\[)")  # what texts have, and names of files hardly ever
 
 
@@ -45,6 +45,8 @@ def read_found(given: str | Path, format: str | None = None) -> Found:
     """The same, with the fields that were left out and the defaults that were filled in; see `read`."""
     target = None if format is None else find_target(format, "A format")
     path = _path(given)
+    if path is not None:
+        _check_file(path)
     if path is not None and _is_gguf(path, target):
         gguf = TARGETS["gguf"]
         return settle(ggufs.read_keys(path), gguf, gguf.sheets["keys"])
@@ -79,9 +81,16 @@ def _path(given: object) -> Path | None:
         return None
 
 
-def _is_gguf(path: Path, target: Target | None) -> bool:
+def _check_file(path: Path) -> None:
+    """A device or a pipe may have no end."""
     if path.is_dir():
         raise UsageError("Settings are read from a file", f"the folder '{path}'", "Name a file in it")
+    if path.exists() and not path.is_file():
+        got = f"'{path}', which is a device or a pipe"
+        raise UsageError("Settings are read from a file", got, "Name a file, or pipe a text into `poise import -`")
+
+
+def _is_gguf(path: Path, target: Target | None) -> bool:
     if target is not None:
         return target.name == "gguf" and path.suffix.lower() != ".txt"
     try:
@@ -93,9 +102,12 @@ def _is_gguf(path: Path, target: Target | None) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise UsageError("A settings file is small", f"{path} of {path.stat().st_size:,} bytes", "Name another")
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            rule = f"A settings file has at most {LARGEST:,} bytes, unless it is GGUF"
+            raise UsageError(rule, f"more in {path}", "Name another")
+        return raw.decode("utf-8-sig")
     except OSError as error:
         raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:
@@ -110,7 +122,9 @@ def _recognised(text: str, target: Target | None, name: str, what: str) -> tuple
     """Which target's text it is, and in which form."""
     form = _form_of(text)
     if target is not None:
-        if form not in target.sheets:
+        if form == "json":
+            _with_json(target, what)
+        elif form not in target.sheets:
             form = next(iter(target.sheets))
         return target, form
     if form == "json":
@@ -157,7 +171,7 @@ def _json_target(text: str, name: str, what: str) -> Target:
     own = fields.get(PROVENANCE)
     said = own.get("target") if isinstance(own, dict) else None
     if said is not None:
-        return find_target(said, f"The target of {PROVENANCE}")
+        return _with_json(find_target(said, f"The target of {PROVENANCE}"), what)
     able = [t for t in TARGETS.values() if "json" in t.sheets and _knows(fields, t)]
     if name == "generation_config.json" or {"do_sample", "transformers_version"} & {*fields}:
         return TARGETS["transformers"]
@@ -168,6 +182,15 @@ def _json_target(text: str, name: str, what: str) -> Target:
         return max((t for t in TARGETS.values() if "json" in t.sheets), key=lambda t: _share(fields, t))
     names = ", ".join(t.name for t in able)
     raise UsageError("Settings are read for one engine", f"{what}, which could be for {names}", "Name its --format")
+
+
+def _with_json(target: Target, what: str) -> Target:
+    """A target whose settings may be written as JSON."""
+    if "json" not in target.sheets:
+        able = ", ".join(t.name for t in TARGETS.values() if "json" in t.sheets)
+        rule = f"Settings are JSON for {able}"
+        raise UsageError(rule, f"{what}, which is JSON, as {target.name}'s", "Name one of these as its --format")
+    return target
 
 
 def _knows(fields: Mapping[str, Any], target: Target) -> bool:
