@@ -143,6 +143,33 @@ def test_a_min_p_that_moved_is_exact_where_float32_holds_it(heat: float, min_p: 
     assert outcome(carried(SamplingParams(temperature=heat, min_p=min_p), "ollama"), "min_p")[0] == kind
 
 
+@pytest.mark.parametrize(
+    ("params", "target"),
+    [
+        ({"temperature": 0.7, "top_p": 0}, "ollama"),
+        ({"temperature": 2, "top_p": 0, "dialect": "ollama"}, "sglang"),
+        ({"temperature": 0.7, "top_k": 1, "top_p": 0.9}, "ollama"),
+        ({"top_k": 40, "top_p": 0}, "sglang"),
+        ({"top_k": 1, "top_p": 0.9}, "sglang"),
+        ({"temperature": 0.7, "top_k": 1, "top_p": 0.9}, "mlx"),
+        ({"temperature": 0.7, "min_p": 0.1, "top_p": 0}, "vllm"),
+    ],
+)
+def test_where_one_token_is_left_no_order_is_lost(params: dict[str, Any], target: str) -> None:
+    found = carried(SamplingParams(**params), target)
+    assert all(o.kind == "exact" or o.ties for o in found.outcomes), found.outcomes
+    if params.get("top_p") == 0 and "top_k" not in params:
+        assert {o.kind for o in found.outcomes} == {"exact"}
+
+
+def test_a_penalty_after_a_truncation_leaves_a_choice() -> None:
+    """The likeliest token before the penalty may be another than after it."""
+    order = ("top_p", "presence_penalty", "temperature")
+    params = SamplingParams(temperature=0.7, top_p=0, presence_penalty=1, dialect="llama.cpp", order=order)
+    found = outcome(carried(params, "ollama"), "top_p")
+    assert found[0] == "approximate"
+
+
 def test_llama_cpp_is_told_the_order() -> None:
     found = carried(SamplingParams(temperature=0.5, top_p=0.8), "llama-server")
     assert [o.kind for o in found.outcomes] == ["exact", "exact"]

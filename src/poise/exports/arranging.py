@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from poise.dialects import Dialect
-from poise.exports.commuting import commute, swapped
+from poise.exports.commuting import KEEPS_TOP, commute, swapped
 from poise.exports.llama_like import FIRST, LAST, SAMPLERS
 from poise.exports.outcome import Reason
 from poise.exports.working import HEATS, Working
@@ -65,7 +65,28 @@ def _moved(law: Working, order: Sequence[str]) -> list[tuple[str, str]]:
     """The pairs of steps that act in another order, and must not."""
     place = {step: number for number, step in enumerate(law.steps)}
     there = [step for step in order if step in place]
-    return [pair for pair in swapped(there, place) if not commute(*pair, greedy=law.greedy, bars=law.bars)]
+    return [
+        pair
+        for pair in swapped(there, place)
+        if not commute(*pair, greedy=law.greedy, bars=law.bars) and not _alone(law, there, pair)
+    ]
+
+
+def _alone(law: Working, there: Sequence[str], pair: tuple[str, str]) -> bool:
+    """Whether two steps may change places because another leaves no choice, on rows with ties too."""
+    if not _chooses_nothing(law, pair):
+        return False
+    if "top_p" in law.lone:
+        return True  # one token: the likeliest, of ties the lowest id
+    # What top_k 1 leaves has equal logits: dividing them then changes nothing, and top_k itself looks at ranks alone.
+    [*cuts] = {*pair} - {"temperature"}
+    first = all(order.index("top_k") < order.index(cut) for order in (law.steps, there) for cut in cuts)
+    return "temperature" in pair and first
+
+
+def _chooses_nothing(law: Working, pair: tuple[str, str]) -> bool:
+    """Whether the likeliest token alone is left in either order, ties apart."""
+    return bool(law.lone) and {*pair} <= KEEPS_TOP | {"temperature"}
 
 
 def _emulated(law: Working, params: SamplingParams, there: Dialect) -> tuple[str, ...]:
@@ -93,11 +114,12 @@ def _power(law: Working, down: bool) -> None:
 
 def _blamed(law: Working, there: Dialect, first: str, second: str) -> list[Reason]:
     """Whose loss it is that two steps change places: never the temperature's."""
+    ties = _chooses_nothing(law, (first, second))
     found = []
     for name, other, here_side, there_side in (
         (first, second, "before", "after"), (second, first, "after", "before"),
     ):  # fmt: skip
         if name not in HEATS or other in HEATS:
             why = f"it acts {here_side} {other} in {law.here.name}, {there_side} it in {there.name}"
-            found.append(Reason(name, "approximate", why, beside=(other,)))
+            found.append(Reason(name, "approximate", why, ties, beside=(other,)))
     return found

@@ -10,12 +10,11 @@ from poise.exports.arranging import arrange
 from poise.exports.comparing import compare, fit_windows
 from poise.exports.outcome import Outcome, Reason, summed
 from poise.exports.target import MOST_TOKENS, NEARLY_BARRED, Sheet, Target, shortened
-from poise.exports.working import BARRED, Working, penalises, taken_apart
+from poise.exports.working import BARRED, JUST_ONE, Working, penalises, taken_apart
 from poise.param_lists import BREAKERS
 from poise.params import PARAMETERS, SamplingParams
 
 _HOT = 1e20  # a temperature at which a bias of NEARLY_BARRED still leaves nothing
-_JUST_ONE = 1e-9  # as a top-p: less than one token of any vocabulary has at the top
 
 
 class Carried(NamedTuple):
@@ -179,8 +178,8 @@ def _fit_zero(law: Working, way: _Way) -> None:
     if law.numbers.get("top_p") != 0 or zero == "top":
         return
     if zero == "refused":
-        law.numbers["top_p"] = _JUST_ONE
-        law.reasons.append(Reason("top_p", "exact", f"0 is not taken there; {_JUST_ONE:g} keeps one token too"))
+        law.numbers["top_p"] = JUST_ONE
+        law.reasons.append(Reason("top_p", "exact", f"0 is not taken there; {JUST_ONE:g} keeps one token too"))
     elif law.keeps_top("top_p"):
         cuts = [n for n in law.steps if not penalises(n) and n != "temperature"]
         law.leave(cuts, "top_p 0 keeps the likeliest token: written as temperature 0")

@@ -77,14 +77,14 @@ def _scopes(law: Working, there: Dialect) -> None:
 
 def _joint(law: Working, there: Dialect) -> None:
     """A top-p that weighs the row before top-k, in one of the two engines."""
-    if "top_p" not in law.steps or "top_k" not in law.steps:
-        return
+    if "top_p" not in law.steps or "top_k" not in law.steps or "top_p" in law.lone:
+        return  # of all tokens or of those left, a top-p of 0 keeps the likeliest
     mine, theirs = (_is_joint(d, "min_p" in law.steps) for d in (law.here, there))
     if mine != theirs:
         weighed = ["what top_k leaves", "all tokens"]
         why = f"{law.here.name} weighs {weighed[mine]}, {there.name} {weighed[theirs]}"
         law.reasons += [
-            Reason("top_p", "approximate", why, beside=("top_k",)),
+            Reason("top_p", "approximate", why, ties="top_k" in law.lone, beside=("top_k",)),
         ]
 
 

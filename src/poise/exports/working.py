@@ -16,6 +16,7 @@ _PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 HEATS = ("temperature", "dynatemp_range")
 _XTC_OFF = 0.5  # two tokens cannot both have more
 BARRED = float("-inf")
+JUST_ONE = 1e-9  # as a top-p: less than one token of any vocabulary has at the top
 
 
 @dataclass(slots=True)
@@ -56,6 +57,14 @@ class Working:
         early = cuts[: cuts.index(until)] if until else cuts
         late = self.steps[self.steps.index(cuts[0]) :] if cuts else []
         return all(n in KEEPS_TOP for n in early) and not any(penalises(n) for n in late)
+
+    @property
+    def lone(self) -> tuple[str, ...]:
+        """Truncations that leave the likeliest token alone, ties apart, where nothing else takes it away."""
+        if not self.keeps_top():
+            return ()
+        top_k, top_p = self.numbers.get("top_k") == 1, self.numbers.get("top_p", 1) <= JUST_ONE
+        return tuple(n for n, one in (("top_k", top_k), ("top_p", top_p)) if one and n in self.steps)
 
     def leave(self, names: Collection[str], why: str, kind: Any = "exact") -> None:
         """Take steps out, with what shapes them.
