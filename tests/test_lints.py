@@ -44,6 +44,9 @@ CASES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "greedy-dynamic": ({"temperature": 0, "dynatemp_range": 0.5}, ("temperature", "dynatemp_range")),
     "never-acts": ({"temperature": 0, "top_p": 0.9, "min_p": 0.1}, ("top_p", "min_p")),
     "taken-otherwise": ({"temperature": 0.005, "dialect": "vllm"}, ("temperature",)),
+    "own-window": (
+        {"frequency_penalty": 0.5, "penalty_last_n": 10, "dialect": "vllm"}, ("penalty_last_n",),
+    ),
     "zero-is-off": ({"top_p": 0, "dialect": "mlx"}, ("top_p",)),
     "one-token": ({"temperature": 0.7, "top_k": 1, "min_p": 0.1}, ("temperature", "min_p")),
     "eta-behind-epsilon": ({"epsilon_cutoff": 0.001, "eta_cutoff": 0.0005}, ("eta_cutoff",)),
@@ -205,6 +208,15 @@ def test_an_order_that_the_target_has_to_be_told() -> None:
     assert remark.parameters == ("temperature", "top_p")
     same = poise.lint(params(temperature=0.7, top_p=0.9, dialect="llama.cpp"), to="llama-server")
     assert not [r for r in same.remarks if r.rule == "target-order"]
+
+
+@pytest.mark.parametrize("dialect", ["vllm", "sglang", "transformers"])
+def test_a_window_is_poise_s_own_where_the_engine_has_none(dialect: str) -> None:
+    said = {"repetition_penalty": 1.2, "penalty_last_n": 10}
+    assert "own-window" in found({**said, "dialect": dialect})
+    assert "own-window" not in found({**said, "dialect": dialect}, to="llama.cpp")  # there it is llama.cpp's
+    for other in ("llama.cpp", "mlx", "temperature-last"):
+        assert "own-window" not in found({**said, "dialect": other})
 
 
 def test_shares_and_distances_are_those_of_a_known_model() -> None:

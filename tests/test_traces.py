@@ -114,6 +114,23 @@ def test_notes_say_what_is_taken_otherwise_or_never_looked_at() -> None:
     assert trace(ROW).notes == ()
 
 
+def test_what_an_engine_lacks_is_not_called_its_law() -> None:
+    """A window in vLLM, an additive penalty in transformers: poise has them there, the engines do not."""
+    said = {"repetition_penalty": 1.3, "penalty_last_n": 2}
+    sides = [trace(ROW, params(**said, dialect=d), history=History(output=(0, 1, 0))) for d in ("llama.cpp", "vllm")]
+    assert sides[0].notes == ()
+    assert sides[1].notes == (
+        "vllm itself has no penalty_last_n and looks at all tokens: the window is poise's own there",
+    )
+    both = sides[0].beside(sides[1])
+    assert both.sentences == ["llama.cpp and vllm draw from the same law; vllm itself has no penalty_last_n"]
+    assert "the window is poise's own there." in str(law_spec(both)["title"]["subtitle"])
+    sides = [trace(ROW, params(frequency_penalty=1, dialect=d), history=History(output=(0,)))
+             for d in ("transformers", "vllm")]  # fmt: skip
+    assert sides[0].notes == ("transformers itself has no frequency_penalty: this step is poise's own there",)
+    assert sides[0].beside(sides[1]).sentences[0].endswith("; transformers itself has no frequency_penalty")
+
+
 def test_without_steps_there_is_the_model_alone() -> None:
     t = trace([0.0, -math.inf, 0.0])
     assert (t.steps, t.probabilities.tolist()) == ((), [0.5, 0, 0.5])
@@ -196,8 +213,7 @@ def test_tables_fit_a_hundred_columns(count: int) -> None:
         "xtc_probability": 0.125,
     }  # fmt: skip
     t = trace(poise.load("fake:hostile"), params(**dict(list(said.items())[:count])), "hello")
-    for table in t.tables():
-        assert max(map(len, table.text().splitlines()[1:])) <= 100
+    assert max(map(len, str(t).splitlines())) <= 100
 
 
 def test_hostile_words_are_words() -> None:

@@ -10,6 +10,7 @@ from poise import asks
 from poise.asks import Ask, Given
 from poise.errors import UsageError
 from poise.exports.catalogue import find_target
+from poise.lints.conditions import Facts
 from poise.lints.influences import Progress, measure_influences
 from poise.lints.record import KINDS as KINDS
 from poise.lints.record import LEVELS as LEVELS
@@ -18,7 +19,6 @@ from poise.lints.record import Lint as Lint
 from poise.lints.record import Remark as Remark
 from poise.lints.record import percent
 from poise.lints.rules import RULES as RULES
-from poise.lints.rules import Facts
 from poise.lints.targets import of_target
 from poise.params import SamplingParams
 from poise.sessions import Engine, LogitsEngine
@@ -73,6 +73,7 @@ def lint(
 def _remarks(facts: Facts, to: str | None) -> list[Remark]:
     """What the settings alone tell, and the target's data."""
     target = None if to is None else find_target(to)
+    facts = facts._replace(there="" if target is None else target.dialect)
     remarks = [remark for name, rule in RULES.items() for remark in rule.remarks(name, facts)]
     return [*remarks, *([] if target is None else of_target(facts.params, target))]
 

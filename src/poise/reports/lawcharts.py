@@ -13,6 +13,7 @@ from poise.distances import EQUAL
 from poise.escapes import visible
 from poise.reports.charts import NOTEBOOK, SCHEMA, Figure, Spec, config, drawn, written
 from poise.traces import Beside, Trace, TraceStep
+from poise.traces.own import own_notes
 
 ACROSS = 5  # panels in a row
 WIDE = 160  # pixels of a panel's bars and their numbers
@@ -62,6 +63,8 @@ def law_spec(law: Trace | Beside) -> Spec:
     seen = [p[shown] for t in traces for _, p in t.columns]
     top = max(max(float(p.max()), 1 - float(p.sum())) for p in seen)
     said = [f"{visible(s)}." for s in law.sentences] if isinstance(law, Beside) else [*law.notes]
+    if isinstance(law, Beside):
+        said += [f"{note}." for note in dict.fromkeys(note for t in traces for note in own_notes(t.params))]
     across = min(ACROSS, max(len(t.columns) for t in traces))
     subtitle = [line for s in [*said, _READING] for line in _lines(s, max(95, 30 * across))]
     rows = [row for t in traces for row in _rows(t, shown, words, ROOM * top, len(traces) > 1)]

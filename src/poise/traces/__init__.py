@@ -18,6 +18,7 @@ from poise.params import FOLLOWERS, PARAMETERS, SamplingParams
 from poise.records import Prompt
 from poise.sampler import no_numbers
 from poise.sessions import Engine, LogitsEngine
+from poise.traces.own import own_notes
 from poise.traces.record import Beside as Beside
 from poise.traces.record import Parting as Parting
 from poise.traces.record import Trace as Trace
@@ -149,6 +150,7 @@ def _notes(
     skipped = [n for n in skipped if not (n == "temperature" and params.dynatemp_range)]
     if skipped:
         yield f"never looked at, since temperature 0 takes the likeliest token: {', '.join(skipped)}"
+    yield from own_notes(params)
     said, taken = params.temperature, heat(params)
     if said is not None and said != taken:
         yield f"{params.dialect} takes temperature {said:g} as {taken:g}"

@@ -14,7 +14,9 @@ from poise.errors import UsageError
 from poise.escapes import visible
 from poise.law import Row
 from poise.params import SamplingParams
-from poise.tables import Table, whole_html, whole_text
+from poise.tables import Table, whole_html
+from poise.traces.fitting import fitted
+from poise.traces.own import lacking
 
 WIDTH = 98  # columns of a terminal beyond which steps have numbers for names
 LONGEST = 18  # characters of a token's text in a table
@@ -113,7 +115,7 @@ class Trace:
         return [Table(title, _HEAD, _step_rows(self), notes), *_token_tables(self)]
 
     def __str__(self) -> str:
-        return whole_text((), self.tables())
+        return fitted(self.tables(), WIDTH)
 
     def __repr__(self) -> str:
         return str(self)
@@ -158,7 +160,9 @@ class Beside:
         names = f"{_called(self.left, self.right)} and {_called(self.right, self.left)}"
         if self.parting is None:
             same = [s.name for s in self.left.steps] == [s.name for s in self.right.steps]
-            return [f"{names} draw from the same law" + ("" if same else ", though by another order of steps")]
+            own = [f"; {said}" for t in (self.left, self.right) if (said := lacking(t.params))]
+            order = "" if same else ", though by another order of steps"
+            return [f"{names} draw from the same law{order}{''.join(dict.fromkeys(own))}"]
         share = f"{100 * self.total_variation:.3g} %"
         return [
             _parting_said(self),
@@ -171,7 +175,7 @@ class Beside:
 
     def __str__(self) -> str:
         said = "\n".join(f"{sentence}." for sentence in map(visible, self.sentences))
-        return f"{whole_text((), self.tables())}\n\n{said}"
+        return f"{fitted(self.tables(), WIDTH)}\n\n{said}"
 
     def __repr__(self) -> str:
         return str(self)
