@@ -7,7 +7,7 @@ import json
 import re
 import reprlib
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from poise.errors import ParameterError, UsageError
@@ -154,18 +154,54 @@ def _llama(words: list[str], sheet: Sheet) -> Fields:
 
 def _modelfile(text: str, sheet: Sheet) -> Fields:
     found: Fields = {}
-    lines = iter(re.sub(r'"""(?s:.*?)"""', "…", text).splitlines())
+    for word, rest in _instructions(text):
+        if word != "parameter":
+            continue
+        name, value = [*(rest.split(maxsplit=1) if rest else []), "", ""][:2]
+        if not value:
+            raise ParameterError(
+                "PARAMETER has a name and a value",
+                repr(rest) if rest else "nothing",
+                "For example PARAMETER temperature 0.7",
+            )
+        plain = _unquoted(value) or ""
+        found[name] = plain if name in sheet.apart else _number(plain, name)
+    return found
+
+
+def _instructions(text: str) -> Iterator[tuple[str, str]]:
+    """The instructions of a Modelfile: a value that begins with a quote goes on until a line ends with it."""
+    lines = iter(re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff")))
     for line in lines:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         match = _INSTRUCTION.fullmatch(line)
-        word, rest = (match[1].lower(), match[2] or "") if match else ("", "")
+        word, rest = (match[1].lower(), (match[2] or "").strip()) if match else ("", "")
+        rest = rest.replace("\t", " ") if word == "parameter" else rest
         if word not in _INSTRUCTIONS:
             raise ValueError(line.strip())
-        if word == "parameter":
-            name, _, value = rest.strip().partition(" ")
-            found[name] = value.strip() if name in sheet.apart else _number(value.strip(), name)
-    return found
+        # A role or a parameter's name comes before the value.
+        value = rest.partition(" ")[2].lstrip() if word in ("message", "parameter") else rest
+        yield word, rest if _unquoted(value) is not None else "\n".join([rest, *_until_closed(value, lines)])
+
+
+def _until_closed(value: str, lines: Iterator[str]) -> Iterator[str]:
+    """The lines of a value until the one that ends with its quote."""
+    quote = '"' * (3 if value.startswith('"""') else 1)
+    for line in lines:
+        yield line.rstrip() if line.rstrip().endswith(quote) else line
+        if line.rstrip().endswith(quote):
+            return
+    raise ValueError(f"{value}: its quote is never closed")
+
+
+def _unquoted(value: str) -> str | None:
+    """A Modelfile's value without its quotes; None where it goes on in the next line."""
+    for quote in ('"""', '"'):
+        if value.startswith(quote):
+            whole = len(value) >= 2 * len(quote) and value.endswith(quote)
+            return value[len(quote) : -len(quote)] if whole else None
+    return value
 
 
 def _keys(text: str, sheet: Sheet) -> Fields:

@@ -17,7 +17,7 @@ from poise.exports.writing import PROVENANCE
 from poise.params import SamplingParams
 
 LARGEST = 10_000_000  # bytes of a settings file that is no GGUF
-_NO_PATH = re.compile(r"[\n{}=(]|\s-|^\s*(PARAMETER\s|-|\[)")  # what texts have, and names of files hardly ever
+_NO_PATH = re.compile(r"[\n{}=(]|\s-|^\s*((?i:parameter)\s|-|\[)")  # what texts have, and names of files hardly ever
 
 
 def read(given: str | Path, format: str | None = None) -> SamplingParams:
