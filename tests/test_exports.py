@@ -220,6 +220,40 @@ def test_losses_are_named(params: dict[str, Any], target: str, parameter: str, k
 
 
 @pytest.mark.parametrize(
+    ("words", "target", "form", "there", "why"),
+    [
+        ([[1, 2]], "vllm", "python", "-",
+         "1:2 is left out: vllm takes words as text, which needs the tokenizer"),
+        ([[1, 2], [3]], "vllm-server", "json", "logit_bias 3:-100",
+         "1:2 is left out: vllm-server takes words as text, which needs the tokenizer; vllm-server takes -100 to 100: "
+         "no token can be barred"),
+        ([[3]], "vllm-server", "flags", "-",
+         "vllm-server has a place for words of one token in the form json alone, as biases"),
+        ([[1, 2], [3]], "vllm-server", "flags", "-",
+         "vllm-server has a place for words of one token in the form json alone, as biases; 1:2 is left out: "
+         "vllm-server takes words as text, which needs the tokenizer"),
+        ([[1, 2], [3]], "llama.cpp", "flags", "logit_bias 3:-inf",
+         "1:2 is left out: llama.cpp has none of several tokens"),
+        ([[3]], "ollama", "modelfile", "-", "ollama has none"),
+    ],
+)  # fmt: skip
+def test_barred_words_say_what_is_lost_and_what_became_biases(
+    words: list[list[int]], target: str, form: str, there: str, why: str
+) -> None:
+    found = poise.export(SamplingParams(bad_words=words), target, form=form)
+    [one] = found.outcomes
+    assert (one.kind, one.why) == ("impossible", why)
+    assert found.table().rows[0][2] == there
+
+
+def test_barred_words_that_are_kept_show_where() -> None:
+    for name, there in (("llama.cpp", "logit_bias 7:-inf"), ("transformers", "logit_bias 7:-inf")):
+        assert poise.export(SamplingParams(bad_words=[[7]]), name).table().rows[0][2:4] == [there, "exact"]
+    both = poise.export(SamplingParams(bad_words=[[7], [1, 2]]), "transformers").table()
+    assert both.rows[0][2] == "1:2, logit_bias 7:-inf"
+
+
+@pytest.mark.parametrize(
     ("params", "target", "label"),
     [
         ({"temperature": 0, "top_p": 0.9, "frequency_penalty": 0.5}, "vllm", "temperature=0,frequency_penalty=0.5"),

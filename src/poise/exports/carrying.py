@@ -11,7 +11,7 @@ from poise.exports.comparing import compare, fit_windows
 from poise.exports.outcome import Outcome, Reason, summed
 from poise.exports.target import MOST_TOKENS, NEARLY_BARRED, Sheet, Target, shortened
 from poise.exports.working import BARRED, JUST_ONE, Working, penalises, taken_apart
-from poise.param_lists import BREAKERS
+from poise.param_lists import BREAKERS, listed
 from poise.params import PARAMETERS, SamplingParams
 
 _HOT = 1e20  # a temperature at which a bias of NEARLY_BARRED still leaves nothing
@@ -100,21 +100,45 @@ def _drop_lacking(law: Working, way: _Way) -> None:
         engine = any(n in there.order and n not in there.extensions for n in steps)
         if not engine:
             at = law.steps.index(name) if name in law.steps else 0
-            law.leave([name], f"{way.target.name} has none", "impossible")
+            law.leave([name], _none(name, law, way), "impossible")
             if name == "dynatemp_range" and "temperature" in law.numbers:
                 law.steps.insert(at, "temperature")
         elif not _has_place(name, sheet) and name not in ("penalty_last_n", "dry_last_n"):
-            law.leave([name], _nowhere(name, way), "impossible")
+            law.leave([name], _nowhere(name, law, way), "impossible")
     if law.lists.get("dry_breakers") == () and not sheet.no_breakers:
         law.leave(["dry_breakers"], f"{way.target.name} takes at least one breaker; its usual ones act", "impossible")
 
 
-def _nowhere(name: str, way: _Way) -> str:
+def _none(name: str, law: Working, way: _Way) -> str:
+    """That the engine has no such step; of barred words, which ones are lost where others are biases now."""
+    why = f"{way.target.name} has none"
+    if name == "bad_words" and any(reason.parameter == name for reason in law.reasons):
+        return f"{listed(law.lists[name])} is left out: {why} of several tokens"
+    return why
+
+
+def _nowhere(name: str, law: Working, way: _Way) -> str:
     """Why there is no place for a step that the engine has."""
+    if name == "bad_words":
+        return _no_words(law.lists[name], way)
     other = [form for form, sheet in way.target.sheets.items() if _has_place(name, sheet)]
     if other:
         return f"{way.target.name} has a place for it in the form {other[0]} alone"
     return f"{way.target.name} has none"
+
+
+def _no_words(words: tuple[tuple[int, ...], ...], way: _Way) -> str:
+    """Why barred words are left out: those of one token for want of biases, longer ones as they are text there."""
+    biased = [form for form, sheet in way.target.sheets.items() if sheet.bias is not None]
+    longer = tuple(word for word in words if len(word) > 1)
+    whys = []
+    if len(longer) < len(words) and biased:
+        whys.append(f"{way.target.name} has a place for words of one token in the form {biased[0]} alone, as biases")
+    if longer or not biased:
+        whys.append(
+            f"{listed(longer or words)} is left out: {way.target.name} takes words as text, which needs the tokenizer"
+        )
+    return "; ".join(whys)
 
 
 def _has_place(name: str, sheet: Sheet) -> bool:

@@ -103,7 +103,7 @@ class Export:
         notes = Footnotes()
         rows = [
             [
-                o.parameter, _shown(o.value), _shown(o.there), o.kind, *([_moved(o)] if measured else []),
+                o.parameter, _shown(o.value), self._there(o), o.kind, *([_moved(o)] if measured else []),
                 notes.mark(f"{o.why}." if o.why else ""),
             ]
             for o in self.outcomes
@@ -112,6 +112,15 @@ class Export:
         total = [] if self.total_variation is None else [f"All together move the law by {self.total_variation}."]
         title = f"{self.source.label} for {self.target}"
         return Table(title, head, rows, [*notes.lines(), *total, *self.notes])
+
+    def _there(self, outcome: Outcome) -> str:
+        """What a parameter is there; of barred words, what became biases too."""
+        if outcome.parameter != "bad_words":
+            return _shown(outcome.there)
+        barred = {word[0] for word in outcome.value if len(word) == 1}
+        biases = tuple(pair for pair in self.params.logit_bias or () if pair[0] in barred)
+        words = [_shown(outcome.there)] if outcome.there or not biases else []
+        return ", ".join([*words, *([f"logit_bias {listed(biases)}"] if biases else [])])
 
 
 def export(

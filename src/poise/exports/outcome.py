@@ -84,7 +84,8 @@ def summed(parameter: str, value: Any, there: Any, reasons: Sequence[Reason]) ->
     """
     mine = [r for r in reasons if r.parameter == parameter]
     kind: Kind = max((r.kind for r in mine), key=_WORST.index, default="exact")
-    counted = [r for r in mine if r.kind == kind]
+    words = parameter == "bad_words" and kind != "exact"  # one may be lost, and another a bias that is not -∞
+    counted = [r for r in mine if r.kind == kind or (words and r.kind != "exact")]
     return Outcome(
         parameter, value, there if kind != "impossible" else None, kind,
         "; ".join(dict.fromkeys(r.why for r in counted if r.why)),
