@@ -71,6 +71,12 @@ def test_what_is_not_said_is_the_engines_own(text: str, format: str | None, labe
          "-2. Mend it, or take it out to have the engine's own"),
         ("--temp -1", "llama.cpp", "--temp must lie in [0"),
         ("make_sampler(temp=1, xtc_probability=0.5, xtc_threshold=0.7)", None, "mlx takes xtc_threshold from 0 to 0.5"),
+        ('{"model": "m", "temperature": 0.7}', "ollama", "ollama reads sampling fields in options, and poise has to "
+         "know each field beside it, but got 'temperature'. Move it into options"),
+        ('{"options": 3}', None, "options holds sampling fields, but got 3"),
+        ('{"options": {"tempo": 3}}', None, "'tempo'"),
+        ('{"text": "x", "sampling_params": {}, "custom_logit_processor": "x"}', None, "'custom_logit_processor'"),
+        ('{"options": {"temperature": 0.7}}', "vllm-server", "'options'"),
         ('{"temperature": 1, "temperature": 2}', "openai", "temperature is there twice"),
         ('{"temperature": NaN}', "openai", "NaN is no JSON"),
         ("[1]", "openai", "one JSON object"),
@@ -200,3 +206,21 @@ def test_what_has_no_end_is_never_read_to_it(tmp_path: Path, monkeypatch: pytest
     link.symlink_to(large)
     large.write_text('\ufeff{"do_sample": true, "top_k": 0}', encoding="utf-8")
     assert poise.read(link) == SamplingParams()
+
+
+@pytest.mark.parametrize("format", [None, "ollama"])
+def test_a_request_of_ollamas_api(format: str | None) -> None:
+    text = '{"model": "m", "prompt": "x", "stream": false, "options": {"temperature": 0.7, "num_ctx": 9, "top_k": 0}}'
+    found = read_found(text, format)
+    assert found.params.label == "temperature=0.7,top_p=0.9,dialect=ollama"
+    assert found.left_out == ("model", "prompt", "stream", "num_ctx")
+    assert found.unsaid == {"top_p": 0.9}
+    assert poise.read('{"temperature": 0.7, "top_k": 0}', "ollama") == found.params
+
+
+@pytest.mark.parametrize("format", [None, "sglang"])
+def test_a_request_of_sglangs_generate(format: str | None) -> None:
+    text = '{"text": "x", "sampling_params": {"temperature": 0.7, "max_new_tokens": 9}, "custom_logit_processor": null}'
+    found = read_found(text, format)
+    assert found.params.label == "temperature=0.7,dialect=sglang"
+    assert found.left_out == ("text", "max_new_tokens")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from poise.exports.catalogue import TARGETS, find_target
 from poise.exports.parsing import fields_in
 from poise.exports.settling import Found, settle
 from poise.exports.target import Form, Target
+from poise.exports.wrapped import unwrapped
 from poise.exports.writing import PROVENANCE
 from poise.params import SamplingParams
 
@@ -61,6 +63,10 @@ def read_text(text: str, format: str | None = None) -> Found:
 
 
 def _settled(text: str, target: Target | None, name: str, what: str) -> Found:
+    text = text.removeprefix("\ufeff")
+    if _form_of(text) == "json" and (inner := unwrapped(_json(text, what), target)):
+        settled = settle(inner.fields, inner.target, inner.target.sheets[inner.form])
+        return replace(settled, left_out=(*inner.beside, *settled.left_out))
     found, form = _recognised(text, target, name, what)
     sheet = found.sheets[form]
     return settle(fields_in(text, form, sheet, what), found, sheet)
@@ -165,9 +171,14 @@ def _fits(text: str, form: Form, program: tuple[str, ...], calls: tuple[str, ...
     return True
 
 
+def _json(text: str, what: str) -> dict[str, Any]:
+    """Fields of an object, whoever's they are."""
+    return fields_in(text, "json", TARGETS["openai"].sheets["json"], what)
+
+
 def _json_target(text: str, name: str, what: str) -> Target:
     """Whose JSON it is: as it says, by its usual name, or by the fields that only one target has."""
-    fields = fields_in(text, "json", TARGETS["openai"].sheets["json"], what)
+    fields = _json(text, what)
     own = fields.get(PROVENANCE)
     said = own.get("target") if isinstance(own, dict) else None
     if said is not None:
