@@ -123,6 +123,30 @@ def test_remarks_come_by_weight_and_read_as_sentences() -> None:
     assert "<td>error</td>" in lint._repr_html_()
 
 
+@pytest.mark.parametrize(
+    ("said", "about"),
+    [
+        (
+            {"temperature": 0, "xtc_probability": 0.5},
+            None,
+        ),  # the coin decides which tokens are there to be the likeliest
+        ({"temperature": 0, "xtc_probability": 1}, "temperature"),
+        ({"temperature": 0, "xtc_probability": 0.5, "xtc_threshold": 0.6}, "temperature"),
+        ({"temperature": 0, "xtc_probability": 0.5, "top_k": 1}, "top_k"),
+        ({"temperature": 0, "xtc_probability": 0.5, "dialect": "mlx"}, "temperature"),
+        ({"top_k": 1}, "top_k"),
+        ({"top_p": 0}, "top_p"),
+        ({"top_k": 1, "dialect": "transformers"}, None),  # tokens that tie stay
+        ({"top_k": 1, "xtc_probability": 0.5, "dialect": "mlx"}, None),
+        ({"top_p": 0, "dialect": "mlx"}, None),
+    ],
+)
+def test_several_draws_of_one_text(said: dict[str, Any], about: str | None) -> None:
+    remarks = {r.rule: r for r in poise.lint({"dialect": "llama.cpp", **said}, draws=4).remarks}
+    assert remarks["greedy-draws"].parameters == (about,) if about else "greedy-draws" not in remarks
+    assert about != "top_k" or remarks["greedy-draws"].next_step == "Take one draw, or a larger top_k"
+
+
 def test_several_that_never_act_are_one_remark() -> None:
     [remark] = poise.lint(params(temperature=0, top_p=0.9, min_p=0.1)).remarks
     assert remark.said.startswith("top_p=0.9 and min_p=0.1 change nothing: temperature 0")

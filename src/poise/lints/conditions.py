@@ -175,8 +175,28 @@ def biased_and_barred(f: Facts) -> Iterator[Found]:
 
 def same_draws(f: Facts) -> Iterator[Found]:
     """Several draws of one text."""
-    if f.params.greedy and f.draws > 1:
-        yield {"about": "temperature", "draws": f.draws}
+    one = _certain(f.params)
+    if one and f.draws > 1:
+        more = "a temperature above 0" if one == "temperature" else f"a larger {one}"
+        yield {"about": one, "draws": f.draws, "more": more}
+
+
+def _certain(params: SamplingParams) -> str:
+    """The step after which one token is left for certain, ties or not; empty where there is none.
+
+    XTC tosses a coin over whatever acts after it.
+    """
+    rules, steps = params.how.rules, taken_apart(params).steps
+    exact = {
+        "temperature": params.greedy,
+        "top_k": params.top_k == 1 and rules.top_k_ties == "exact",
+        "top_p": params.top_p == 0 and rules.top_p_zero == "top" and rules.top_p_ties == "exact" and params.how.known,
+    }
+    one = next((n for n in steps if exact.get(n)), "")
+    tossed = 0 < (params.xtc_probability or 0) < 1 and "xtc_probability" in steps
+    if not one or (tossed and steps.index("xtc_probability") < steps.index(one)):
+        return ""
+    return one
 
 
 def warm_zero(f: Facts) -> Iterator[Found]:

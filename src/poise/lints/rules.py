@@ -52,7 +52,7 @@ RULES: Mapping[str, Rule] = {
         "Token {token} gets a bias and is barred: bad_words wins", "Keep one of the two"),
     "greedy-draws": Rule(
         "error", "contradicts", conditions.same_draws,
-        "{values} draws the same text every time: {draws} draws are one", "Take one draw, or a temperature above 0"),
+        "{values} draws the same text every time: {draws} draws are one", "Take one draw, or {more}"),
     "greedy-dynamic": Rule(
         "warning", "contradicts", conditions.warm_zero,
         "{values} is not greedy: the temperature moves between 0 and {high}", "Leave dynatemp_range out for greedy"),
