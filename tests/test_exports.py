@@ -254,6 +254,23 @@ def test_barred_words_that_are_kept_show_where() -> None:
 
 
 @pytest.mark.parametrize(
+    ("params", "target", "row"),
+    [
+        ({"repetition_penalty": 1.1, "penalty_last_n": 1_234_567, "dialect": "llama.cpp"}, "ollama",
+         ["penalty_last_n", "1234567", "1048576"]),
+        ({"epsilon_cutoff": 1}, "transformers", ["epsilon_cutoff", "1", "0.999999999"]),
+        ({"temperature": 0.7, "min_p": 0.03}, "ollama", ["min_p", "0.03", "0.0858984"]),
+        ({"top_p": 0}, "vllm", ["top_p", "0", "1e-09"]),
+        ({"temperature": 1 / 3}, "vllm", ["temperature", "0.333333", "0.333333"]),
+        ({"temperature": 2.0}, "vllm", ["temperature", "2", "2"]),
+    ],
+)  # fmt: skip
+def test_the_table_shows_numbers_as_they_are(params: dict[str, Any], target: str, row: list[str]) -> None:
+    rows = poise.export(SamplingParams(**params), target).table().rows
+    assert row in [shown[:3] for shown in rows]
+
+
+@pytest.mark.parametrize(
     ("params", "target", "label"),
     [
         ({"temperature": 0, "top_p": 0.9, "frequency_penalty": 0.5}, "vllm", "temperature=0,frequency_penalty=0.5"),

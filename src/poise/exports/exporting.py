@@ -276,4 +276,10 @@ def _moved(outcome: Outcome) -> str:
 def _shown(value: object) -> str:
     if value is None:
         return "-"
-    return listed(value) if isinstance(value, tuple) else f"{value:.6g}"
+    if isinstance(value, tuple):
+        return listed(value)
+    if isinstance(value, int):
+        return str(value)
+    assert isinstance(value, float)
+    short = [f"{value:.{digits}g}" for digits in range(6, 18)]  # 0.999999999 is not 1
+    return next((s for s in short if float(s) == value or not float(s).is_integer()), short[-1])
