@@ -197,6 +197,8 @@ def test_llama_cpp_is_told_the_order() -> None:
          "llama.cpp looks at the last 64 tokens, vllm at all tokens"),
         ({"repetition_penalty": 3.0, "dialect": "sglang"}, "sglang", "repetition_penalty", "", ""),
         ({"temperature": 3.0}, "vllm", "temperature", "approximate", "vllm takes 0 to 2"),
+        ({"epsilon_cutoff": 1}, "transformers", "epsilon_cutoff", "approximate",
+         "transformers takes numbers below 1, which is off there: 0.999999999"),
         ({"temperature": 0.005}, "vllm", "temperature", "approximate", "vllm raises it to 0.01"),
         ({"temperature": 1e-7}, "sglang", "temperature", "approximate", "sglang takes 1e-07 for 0"),
         ({"frequency_penalty": 0.5}, "transformers", "frequency_penalty", "impossible", "transformers has none"),
@@ -326,6 +328,19 @@ def test_the_neutral_request_of_each_engine() -> None:
     assert plain["transformers"]["top_k"] == 0
     assert plain["llama-server"]["min_p"] == 0
     assert plain["llama-server"]["top_n_sigma"] == -1
+
+
+def test_a_table_of_nothing_says_so() -> None:
+    said = "Nothing is on: every step is written as off."
+    assert said in poise.export(SamplingParams(temperature=1), "vllm").table().notes
+    assert said not in poise.export(SamplingParams(temperature=0.5), "vllm").table().notes
+
+
+def test_a_script_is_not_asked_for_the_flag_that_it_has() -> None:
+    flags, body = (poise.export(SamplingParams(top_p=0.5), "vllm-server", form=form) for form in ("flags", "json"))
+    assert "--generation-config vllm" in flags.text
+    assert not [note for note in flags.notes if "--generation-config" in note]
+    assert [note for note in body.notes if "--generation-config" in note]
 
 
 def test_snippets_are_python_and_scripts_take_more_flags() -> None:

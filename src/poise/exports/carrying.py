@@ -162,6 +162,8 @@ def _limit(law: Working, way: _Way) -> None:
         if name in law.numbers and not low <= law.numbers[name] <= high:
             law.numbers[name] = min(max(law.numbers[name], low), high)
             why = f"{way.target.name} takes {low:g} to {high:g}"
+            if float(f"{high:g}") != high:  # the last number below an end that is off
+                why = f"{way.target.name} takes numbers below {high:g}, which is off there: {high!r}"
             law.reasons.append(Reason(name, "approximate", why))
     low, high = ends.get("logit_bias", (BARRED, -BARRED))
     _limit_biases(law, way, max(low, way.sheet.lowest_bias), high)

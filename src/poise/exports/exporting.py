@@ -109,9 +109,10 @@ class Export:
             for o in self.outcomes
         ]  # fmt: skip
         head = ("parameter", "from", "there", "outcome", *([" moves the law by"] if measured else []), "")
+        off = [] if rows else ["Nothing is on: every step is written as off."]
         total = [] if self.total_variation is None else [f"All together move the law by {self.total_variation}."]
         title = f"{self.source.label} for {self.target}"
-        return Table(title, head, rows, [*notes.lines(), *total, *self.notes])
+        return Table(title, head, rows, [*notes.lines(), *off, *total, *self.notes])
 
     def _there(self, outcome: Outcome) -> str:
         """What a parameter is there; of barred words, what became biases too."""
@@ -255,7 +256,8 @@ def _measured(
 
 def _notes(target: Target, sheet: Sheet, found: Carried, engine: Engine | None, study: Study | None) -> list[str]:
     """What to know before using the artefact."""
-    notes = [f"{note}." for note in target.notes]
+    serves = sheet.program[-1:] == ("serve",)  # its notes are on requests, and say to start the server as this does
+    notes = [] if serves else [f"{note}." for note in target.notes]
     known = DIALECTS[target.dialect].known
     if any(o.kind != "exact" for o in found.outcomes):
         if not known:
