@@ -248,6 +248,15 @@ def test_barred_words_say_what_is_lost_and_what_became_biases(
     assert found.table().rows[0][2] == there
 
 
+def test_a_bias_past_the_dialect_is_said_to_be_the_dialects_end_where_the_call_takes_it() -> None:
+    barred = SamplingParams(logit_bias={3: -math.inf})
+    kind, there, why = outcome(carried(barred, "vllm"), "logit_bias")
+    assert (kind, there) == ("approximate", ((3, -100.0),))
+    assert why.startswith("poise's dialect vllm has biases of -100 to 100, as requests do; the call itself takes -inf")
+    served = outcome(carried(barred, "vllm-server"), "logit_bias")
+    assert served[2] == "vllm-server takes -100 to 100: no token can be barred"
+
+
 def test_barred_words_that_are_kept_show_where() -> None:
     for name, there in (("llama.cpp", "logit_bias 7:-inf"), ("transformers", "logit_bias 7:-inf")):
         assert poise.export(SamplingParams(bad_words=[[7]]), name).table().rows[0][2:4] == [there, "exact"]

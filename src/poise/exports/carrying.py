@@ -193,6 +193,9 @@ def _limit_biases(law: Working, way: _Way, low: float, high: float) -> None:
         law.reasons += [Reason(name, "exact", why) for name in names]
         return
     why = f"{way.target.name} takes {low:g} to {high:g}" + (": no token can be barred" if BARRED in past else "")
+    if way.sheet.lowest_bias < low:
+        ends = f"poise's dialect {way.there.name} has biases of {low:g} to {high:g}, as requests do"
+        why = f"{ends}; the call itself takes {past[0]:g}, written by hand"
     law.reasons += [Reason(name, "approximate", why) for name in names]
 
 
