@@ -226,6 +226,14 @@ def test_defaults_act_where_nothing_is_said() -> None:
     assert poise.lint(params(temperature=0), to="llama.cpp").remarks == ()  # all of them keep the likeliest token
 
 
+def test_defaults_that_the_target_drops_do_not_act() -> None:
+    """Beside mirostat llama.cpp has biases and the temperature alone."""
+    for target in ("llama.cpp", "llama-server", "gguf"):
+        for said, about in (({"temperature": 0.7, "top_k": 5}, set()), ({}, {"temperature"})):
+            remarks = poise.lint(params(mirostat=2, **said), to=target).remarks
+            assert {n for r in remarks if r.rule == "target-default" for n in r.parameters} == about
+
+
 def test_an_order_that_the_target_has_to_be_told() -> None:
     lint = poise.lint(params(temperature=0.7, top_p=0.9, top_k=40, min_p=0.0), to="llama.cpp")
     [remark] = [r for r in lint.remarks if r.rule == "target-order"]

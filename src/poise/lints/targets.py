@@ -31,7 +31,7 @@ def of_target(params: SamplingParams, target: Target) -> Iterator[Remark]:
                 told.append(remark.parameters)
                 yield remark
     yield from _order(params, found.params, target)
-    yield from _defaults(params, target)
+    yield from _defaults(params, found.params, target)
 
 
 def _carried(outcome: Outcome, target: Target) -> Iterator[Remark]:
@@ -67,15 +67,18 @@ def _order(params: SamplingParams, there: SamplingParams, target: Target) -> Ite
         yield Remark("target-order", "warning", "changed", (first, *others), said, step)
 
 
-def _defaults(params: SamplingParams, target: Target) -> Iterator[Remark]:
+def _defaults(params: SamplingParams, there: SamplingParams, target: Target) -> Iterator[Remark]:
     """Defaults that act where nothing is said."""
     dialect = DIALECTS[target.dialect]
+    beside = [kept for step, kept in dialect.alone.items() if step in there.steps]
     defaults = dialect.defaults if target.defaults is None else target.defaults
     for name, value in defaults.items():
         if getattr(params, name) is not None or value == PARAMETERS[name].neutral:
             continue
         if params.greedy and name in KEEPS_TOP:
             continue  # the likeliest token is taken anyway
+        if any(name not in kept for kept in beside):
+            continue  # it is dropped beside what is on
         off = PARAMETERS[name].neutral
         written = "its off value" if off is None else f"{name}={off:g}"
         what = "greedy" if name == "temperature" and value == 0 else f"{name}={value:g}"
