@@ -11,6 +11,7 @@ import pytest
 import poise
 from poise.errors import ParameterError, UsageError
 from poise.exports import reading
+from poise.exports.llama_flags import ALONE, WITH_VALUE
 from poise.exports.reading import read_found
 from poise.params import SamplingParams
 
@@ -31,6 +32,14 @@ from poise.params import SamplingParams
          "temperature=0,top_k=1,top_p=0.95,min_p=0.05,dialect=llama.cpp"),
         ("--temperature 0.5 -l 5-inf --logit-bias 7+1.5 --min-p 0 --top-p 1 --top-k 0", None,
          "temperature=0.5,logit_bias=5:-inf;7:1.5,dialect=llama.cpp"),
+        ("./llama-cli -m m -fa --sampling-seq kfyt -ot '.*=CPU' --top-k 3 --no-mmap", None,
+         "temperature=0.8,top_k=3,order=logit_bias;top_k;typical_p;temperature;dynatemp_range;mirostat,"
+         "dialect=llama.cpp"),
+        ("llama-server -fa on --samplers 'top_p;typical;temp' --sampler-seq kpt --temp 0.5", None,
+         "temperature=0.5,top_k=40,top_p=0.95,"
+         "order=logit_bias;top_k;top_p;temperature;dynatemp_range;mirostat,dialect=llama.cpp"),
+        ('{"samplers": "tk", "temperature": 0.5}', "llama-server",
+         "temperature=0.5,top_k=40,order=logit_bias;temperature;dynatemp_range;top_k;mirostat,dialect=llama.cpp"),
         ("import vllm\np = vllm.SamplingParams(temperature=0.5, max_tokens=7)", None, "temperature=0.5,dialect=vllm"),
         ("x = make_sampler(0.0) if 0 else make_sampler(temp=0.5, top_p=0)", "mlx", "ERROR"),
         ("s = make_sampler(temp=0.5, top_p=0.0)", None, "temperature=0.5,dialect=mlx"),
@@ -51,9 +60,9 @@ def test_what_is_not_said_is_the_engines_own(text: str, format: str | None, labe
 @pytest.mark.parametrize(
     ("text", "format", "message"),
     [
-        ('{"temprature": 1}', "vllm-server", "Every field is one that vllm-server knows, but got 'temprature'. Did you "
-         "mean temperature?"),
-        ('{"do_sample": true, "my_field": 1}', None, "Every field is one that transformers knows, but got 'my_field'"),
+        ('{"temprature": 1}', "vllm-server", "Every field is one that poise knows of vllm-server, but got 'temprature'."
+         " Did you mean temperature?"),
+        ('{"do_sample": true, "my_field": 1}', None, "poise knows of transformers, but got 'my_field'"),
         ('{"temperature": "hot"}', "openai", "temperature takes a number, but got 'hot'"),
         ('{"temperature": true}', "openai", "temperature takes a number, but got True"),
         ('{"top_p": 1.5}', "vllm-server", "top_p must lie in [0, 1], but got 1.5"),
@@ -77,6 +86,12 @@ def test_what_is_not_said_is_the_engines_own(text: str, format: str | None, labe
         ('{"options": {"tempo": 3}}', None, "'tempo'"),
         ('{"text": "x", "sampling_params": {}, "custom_logit_processor": "x"}', None, "'custom_logit_processor'"),
         ('{"options": {"temperature": 0.7}}', "vllm-server", "'options'"),
+        ("llama-cli --sampling-seq kit", None, "names samplers that poise has, but got 'i'"),
+        ('{"samplers": "top_k;temperature"}', "llama-server", "names samplers that poise has, but got 'o'"),
+        ("llama-cli --sampler-seq ktk", None, "but got top_k twice"),
+        ("llama-cli --temp 0.5 --ignore-eos", None, "poise has no ignore-eos, which changes llama.cpp's law, but got "
+         "True. Take it out."),
+        ("PARAMETER temperature 0.5", "llama.cpp", "a command line of its program, but got PARAMETER"),
         ('{"temperature": 1, "temperature": 2}', "openai", "temperature is there twice"),
         ('{"temperature": NaN}', "openai", "NaN is no JSON"),
         ("[1]", "openai", "one JSON object"),
@@ -84,13 +99,13 @@ def test_what_is_not_said_is_the_engines_own(text: str, format: str | None, labe
         ("[" * 100_000, "openai", "plain data"),
         ("PARAMETER temperature hot", None, "temperature takes a number, but got 'hot'"),
         ("PARAMETER tfs_z 0.5\nPARAMETER temperature 1", None, "poise has no tfs_z"),
-        ("PARAMETER nonsense 1", "ollama", "Every field is one that ollama knows, but got 'nonsense'"),
+        ("PARAMETER nonsense 1", "ollama", "Every field is one that poise knows of ollama, but got 'nonsense'"),
         ("FROM x\nPARAMETER", "ollama", "PARAMETER has a name and a value, but got nothing. For example PARAMETER"),
         ("FROM x\nPARAMETER top_k", "ollama", "PARAMETER has a name and a value, but got 'top_k'"),
         ('SYSTEM "abc\nPARAMETER top_k 3', "ollama", 'a Modelfile, but got "abc: its quote is never closed'),
         ("WHAT 1\nPARAMETER top_k 1", "ollama", "The text is a Modelfile"),
         ("--temp", "llama.cpp", "--temp without a value"),
-        ("--temp 0.5 --nonsense 3", None, "Every field is one that llama.cpp knows, but got '--nonsense'"),
+        ("--temp 0.5 --nonsense 3", None, "Every field is one that poise knows of llama.cpp, but got '--nonsense'"),
         ("SamplingParams(temperature=0.5", None, "Python with a call"),
         ("SamplingParams(temperature=f())", None, "temperature is a plain value, but got 'f()'. Write"),
         ("SamplingParams(**x)", None, "names with values"),
@@ -113,6 +128,10 @@ def test_what_cannot_be_read_is_refused_with_a_reason(text: str, format: str | N
         poise.read(text, format)
     assert message in str(error.value)
     assert error.value.next_step
+
+
+def test_flags_have_one_number_of_words_each() -> None:
+    assert len({*ALONE, *WITH_VALUE}) == len(ALONE) + len(WITH_VALUE)
 
 
 def test_fields_that_shape_no_law_are_listed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from poise.exports.llama_flags import ALONE, WITH_VALUE
 from poise.exports.target import Sheet, Target
 
 _PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
@@ -21,9 +22,15 @@ SAMPLERS = {
 }
 DECIMALS = 6  # that llama.cpp reads of a number in a GGUF file: it prints it first, src/llama-impl.cpp
 FIRST, LAST = ("logit_bias",), ("mirostat",)  # whatever the order of the others
+# The letters of `--sampler-seq`, common/sampling.cpp; f was tail-free sampling, which is gone and was off.
+LETTERS = {
+    "e": "penalties", "d": "dry", "s": "top_n_sigma", "k": "top_k", "y": "typ_p", "p": "top_p", "m": "min_p",
+    "x": "xtc", "t": "temperature", "f": "",
+}  # fmt: skip
 _OTHER_SAMPLERS = {
     "top-n-sigma": "top_n_sigma", "topnsigma": "top_n_sigma", "top-k": "top_k", "topk": "top_k", "typ-p": "typ_p",
-    "typp": "typ_p", "typ": "typ_p", "typical_p": "typ_p", "top-p": "top_p", "topp": "top_p", "nucleus": "top_p",
+    "typp": "typ_p", "typ": "typ_p", "typical": "typ_p", "typical-p": "typ_p", "typical_p": "typ_p", "top-p": "top_p",
+    "topp": "top_p", "nucleus": "top_p",
     "min-p": "min_p", "minp": "min_p", "temp": "temperature",
 }  # fmt: skip
 
@@ -48,31 +55,15 @@ _FLAGS = {
     "temperature": "--temp", "dynatemp_exponent": "--dynatemp-exp", "typical_p": "--typical",
     "top_n_sigma": "--top-nsigma", "mirostat_tau": "--mirostat-ent", "mirostat_eta": "--mirostat-lr",
 }  # fmt: skip
-# Flags of the programs that do not shape the law, and how many words follow each.
-_WITH_VALUE = (
-    "-m", "--model", "-mu", "--model-url", "-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "-p", "--prompt", "-sys",
-    "--system-prompt", "-f", "--file", "-n", "--predict", "--n-predict", "-c", "--ctx-size", "-b", "--batch-size",
-    "-ub", "--ubatch-size", "-t", "--threads", "-tb", "--threads-batch", "-ngl", "--gpu-layers", "--n-gpu-layers",
-    "-s", "--seed", "--host", "--port", "-np", "--parallel", "-a", "--alias", "--api-key", "--keep", "-fa",
-    "--flash-attn", "-ctk", "--cache-type-k", "-ctv", "--cache-type-v", "--lora", "--chat-template",
-    "--chat-template-file", "--adaptive-decay", "-r", "--reverse-prompt", "-to", "--timeout", "-mm", "--mmproj",
-    "-ts", "--tensor-split", "-mg", "--main-gpu", "-sm", "--split-mode",
-)  # fmt: skip
-_ALONE = (
-    "--jinja", "--no-jinja", "--mlock", "--no-mmap", "-cnv", "--conversation", "-no-cnv", "--no-conversation", "-i",
-    "--interactive", "--color", "--log-disable", "-v", "--verbose", "--no-warmup", "--warmup", "--metrics", "--slots",
-    "--no-slots", "--props", "-cb", "--cont-batching", "-e", "--escape", "--no-escape", "--perf", "--no-perf",
-    "--single-turn", "-st", "--no-display-prompt",
-)  # fmt: skip
-
 _FLAG_SHEET = Sheet(
     file="llama-cli.sh", program=("llama-cli",), usage="sh llama-cli.sh -m MODEL.gguf -p PROMPT", names=_FLAGS,
     off=_OFF, off_too=_OFF_TOO, whole=_WHOLE, bias=("--logit-bias", "flags"), breakers="--dry-sequence-breaker",
-    sequence="--samplers", apart=frozenset(_WITH_VALUE) | frozenset(_ALONE),
+    sequence="--samplers", apart=frozenset({*WITH_VALUE, *ALONE}),
     aliases={
         "--temperature": "--temp", "--typical-p": "--typical", "--top-n-sigma": "--top-nsigma", "-l": "--logit-bias",
+        "--sampling-seq": "--sampler-seq",
     },
-    neutral={"--adaptive-target": -1.0},
+    letters="--sampler-seq", neutral={"--adaptive-target": -1.0, "--ignore-eos": False},
 )  # fmt: skip
 LLAMA_CPP = Target(
     name="llama.cpp",
@@ -88,7 +79,7 @@ LLAMA_SERVER = Target(
         "json": Sheet(
             file="request.json", names=_FIELDS, off=_OFF, off_too=_OFF_TOO, whole=_WHOLE, beside={"min_keep": 0},
             bias=("logit_bias", "pairs"), breakers="dry_sequence_breakers", no_breakers=False, sequence="samplers",
-            tolerates=True, neutral={"adaptive_target": -1.0, "min_keep": 0, "ignore_eos": False},
+            letters="samplers", tolerates=True, neutral={"adaptive_target": -1.0, "min_keep": 0, "ignore_eos": False},
             apart=frozenset({
                 "prompt", "messages", "model", "n_predict", "max_tokens", "max_completion_tokens", "n_keep",
                 "n_discard", "n_indent", "n_cmpl", "n", "n_cache_reuse", "n_probs", "logprobs", "top_logprobs", "seed",
@@ -155,15 +146,6 @@ OLLAMA = Target(
 )  # fmt: skip
 
 
-def flag_takes(flag: str) -> int | None:
-    """How many words follow a flag that shapes no law; None for a flag that is not known.
-
-    >>> flag_takes("--model"), flag_takes("--jinja"), flag_takes("--nonsense")
-    (1, 0, None)
-    """
-    return 1 if flag in _WITH_VALUE else 0 if flag in _ALONE else None
-
-
 def sampler_of(name: str) -> str | None:
     """The sampler that a name means, by its first name; None for none that poise has.
 
@@ -172,3 +154,12 @@ def sampler_of(name: str) -> str | None:
     """
     found = _OTHER_SAMPLERS.get(name, name)
     return found if found in SAMPLERS else None
+
+
+def spelled(letters: str) -> list[str]:
+    """Samplers of which each is one letter; a letter that poise has not stays as it is.
+
+    >>> spelled("kpti")
+    ['top_k', 'top_p', 'temperature', 'i']
+    """
+    return [name for letter in letters if (name := LETTERS.get(letter, letter))]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from poise.errors import ParameterError, UsageError
-from poise.exports.llama_like import flag_takes
+from poise.exports.llama_flags import flag_takes
+from poise.exports.llama_like import spelled
 from poise.exports.target import Form, Sheet
 from poise.exports.working import BARRED
 
@@ -130,7 +131,8 @@ def _override(words: list[str]) -> Fields:
 
 def _llama(words: list[str], sheet: Sheet) -> Fields:
     found: Fields = {}
-    names = {n for name in sheet.names for n in sheet.written(name)} | {*sheet.neutral, sheet.sequence}
+    names = {n for name in sheet.names for n in sheet.written(name)} | {sheet.sequence, sheet.letters}
+    names |= {name for name, off in sheet.neutral.items() if off is not False}  # what is on by its name has no value
     several = {sheet.bias[0] if sheet.bias else "", sheet.breakers}
     at = 0
     while at < len(words):
@@ -143,12 +145,16 @@ def _llama(words: list[str], sheet: Sheet) -> Fields:
                 raise ValueError(f"{word} without a value")
             if word in several:
                 found.setdefault(word, []).append(words[at])
+            elif word == sheet.letters:
+                found[sheet.sequence] = spelled(words[at])
             else:
                 found[word] = words[at] if word == sheet.sequence else _number(words[at], word)
             at += 1
         else:
             found[word] = True
             at += flag_takes(word) or 0
+    if not found and not any(sheet.program[0] in word for word in words):
+        raise ValueError(" ".join(words) or "nothing")  # a text of another kind has no flags, and is no empty law
     return found
 
 

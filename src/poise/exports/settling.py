@@ -12,7 +12,7 @@ from typing import Any
 from poise.dialects import DIALECTS, Dialect
 from poise.errors import ParameterError
 from poise.exports.arranging import order_of
-from poise.exports.llama_like import sampler_of
+from poise.exports.llama_like import sampler_of, spelled
 from poise.exports.target import ALL_TOKENS, Sheet, Target
 from poise.exports.working import BARRED
 from poise.exports.writing import PROVENANCE
@@ -105,8 +105,8 @@ def _sorted_out(given: Mapping[str, Any], target: Target, sheet: Sheet) -> list[
         elif name not in law and name != PROVENANCE:
             near = difflib.get_close_matches(name, [*law, *sheet.apart, *sheet.neutral], n=1)
             raise ParameterError(
-                f"Every field is one that {target.name} knows", repr(name),
-                f"Did you mean {near[0]}?" if near else "Take it out, or name another --format",
+                f"Every field is one that poise knows of {target.name}", repr(name),
+                f"Did you mean {near[0]}?" if near else "Take it out if it shapes no law, or name another --format",
             )  # fmt: skip
     if sheet.switch in given and not isinstance(given[sheet.switch], bool):
         raise ParameterError(f"{sheet.switch} is true or false", reprlib.repr(given[sheet.switch]), "Write one of them")
@@ -120,7 +120,7 @@ def _check_neutral(name: str, value: Any, neutral: Any, target: Target) -> None:
     if not off and not below:
         raise ParameterError(
             f"poise has no {name.lstrip('-')}, which changes {target.name}'s law", reprlib.repr(value),
-            f"Set it to {neutral!r}, or take it out",
+            "Take it out" if value is True and name.startswith("-") else f"Set it to {neutral!r}, or take it out",
         )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def _lists(given: Mapping[str, Any], sheet: Sheet, there: Dialect) -> dict[str, 
         said = [_unescaped(w) for w in words if w != "none"] if flags and isinstance(words, list) else words
         found["dry_breakers"] = check_list("dry_breakers", said)
     if sheet.sequence in given and sheet.sequence:
-        found["order"] = _order(given[sheet.sequence], sheet.sequence)
+        found["order"] = _order(given[sheet.sequence], sheet)
     return found
 
 
@@ -222,8 +222,10 @@ def _unescaped(word: str) -> str:
     return re.sub(r"\\(?:x([0-9a-fA-F]{2})|([nrt\\'\"]))", lambda m: chr(int(m[1], 16)) if m[1] else plain[m[2]], word)
 
 
-def _order(value: Any, name: str) -> tuple[str, ...]:
-    words = value.split(";") if isinstance(value, str) else value
+def _order(value: Any, sheet: Sheet) -> tuple[str, ...]:
+    words, name = value, sheet.sequence
+    if isinstance(value, str):
+        words = spelled(value) if sheet.letters == name else value.split(";")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ParameterError(f"{name} lists samplers", reprlib.repr(value), 'For example ["top_k", "temperature"]')
     found: list[str] = []

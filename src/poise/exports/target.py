@@ -34,6 +34,7 @@ class Sheet:
         breakers: what DRY's breakers are called; empty where there is no place for them.
         no_breakers: whether an empty list of breakers may be written.
         sequence: what the order of the steps is called; empty where it is fixed.
+        letters: the field whose text says the order with a letter for each step; empty where there is none.
         switch: the field that says whether anything is drawn at random; empty where temperature 0 says it.
         calls: the Python functions that are called, each with the names it takes.
         imports: the line that imports them.
@@ -59,6 +60,7 @@ class Sheet:
     breakers: str = ""
     no_breakers: bool = True
     sequence: str = ""
+    letters: str = ""
     switch: str = ""
     calls: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     imports: str = ""
