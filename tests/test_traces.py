@@ -258,6 +258,20 @@ def test_many_steps_take_several_rows() -> None:
     assert all(row["hconcat"][0]["encoding"]["y"]["axis"] for row in spec["vconcat"])
 
 
+def test_a_picture_of_many_tokens_sums_up_all_but_a_hundred() -> None:
+    """The likeliest before or after: a bias lifts the last one, which stands where it stood."""
+    row = -np.arange(1500) / 100
+    t = trace(row, params(logit_bias={1499: 20.0}, temperature=0.8, top_k=40, top_p=0.9), top=1500)
+    [panels] = [row["hconcat"] for row in law_spec(t)["vconcat"]]
+    order = panels[0]["encoding"]["y"]["sort"]
+    assert order == [*map(str, range(99)), "1499", "1,400 others"]
+    sizes = [v["size"] for v in panels[0]["data"]["values"]]
+    assert sum(sizes) == pytest.approx(1)
+    assert law_figure(t, "svg").startswith(b"<svg")
+    both = t.beside(trace(row, params(temperature=0.8, dialect="llama.cpp"), top=1500))
+    assert [len(r["hconcat"][0]["data"]["values"]) for r in law_spec(both)["vconcat"]] == [101, 101]
+
+
 @pytest.mark.parametrize(
     ("ask", "rule"),
     [

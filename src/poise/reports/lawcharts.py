@@ -21,10 +21,11 @@ ROW = 21  # pixels of a token
 ROOM = 1.55  # of the longest bar: the number at its end stands in the rest
 LABEL = 190  # pixels that a token's name may take
 LONG = 24  # characters of a panel's title in a line
+MOST = 100  # tokens that a panel shows; more are too many to read, and some thousand too many to draw
 
 
 def law_chart(law: Trace | Beside) -> Any:
-    """Draw what each step leaves of the next token: a panel a step, a bar a token, what a step cuts hollow.
+    """Draw what each step leaves of the next token: a panel a step, a bar a token (at most 100), what a step cuts hollow.
 
     Args:
         law: from `poise.trace`, or two of them side by side.
@@ -58,7 +59,7 @@ def law_spec(law: Trace | Beside) -> Spec:
         The specification, with its data.
     """
     traces = [law.left, law.right] if isinstance(law, Beside) else [law]
-    shown = list(dict.fromkeys(i for t in traces for i in t.shown))
+    shown = _likeliest(traces)
     words = _labels(traces, shown)
     seen = [p[shown] for t in traces for _, p in t.columns]
     top = max(max(float(p.max()), 1 - float(p.sum())) for p in seen)
@@ -77,6 +78,14 @@ def law_spec(law: Trace | Beside) -> Spec:
         },
         "config": {**config(NOTEBOOK), "concat": {"spacing": 14}},
     }  # fmt: skip
+
+
+def _likeliest(traces: Sequence[Trace]) -> list[int]:
+    """The tokens that the traces show, at most `MOST`: those that have the most before or after; in their order."""
+    every = list(dict.fromkeys(i for t in traces for i in t.shown))
+    heights = np.max([p for t in traces for p in (t.model, t.probabilities)], axis=0)
+    kept = {every[place] for place in np.argsort(-heights[every], kind="stable")[:MOST]}
+    return [i for i in every if i in kept]
 
 
 _READING = "Bars are probabilities after the step; a hollow bar is what the step cuts, as large as it was before."
