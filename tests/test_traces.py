@@ -131,6 +131,12 @@ def test_what_an_engine_lacks_is_not_called_its_law() -> None:
     assert sides[0].beside(sides[1]).sentences[0].endswith("; transformers itself has no frequency_penalty")
 
 
+def test_the_largest_logits_go_through_the_sharpest_steps() -> None:
+    said = {"repetition_penalty": 1e-30, "temperature": 1e-30, "smoothing_factor": 1e30, "top_h": 0.5, "tfs": 0.5}
+    t = trace([3.4e38, -3.4e38, -math.inf], params(**said), history=History(output=(0, 1)))
+    assert all(s.probabilities.tolist() == [1, 0, 0] for s in t.steps)
+
+
 def test_without_steps_there_is_the_model_alone() -> None:
     t = trace([0.0, -math.inf, 0.0])
     assert (t.steps, t.probabilities.tolist()) == ((), [0.5, 0, 0.5])
@@ -280,6 +286,8 @@ def test_a_picture_of_many_tokens_sums_up_all_but_a_hundred() -> None:
         (lambda: trace([-math.inf, -math.inf]), "logits are numbers"),
         (lambda: trace([[1, 2]]), "logits are numbers"),  # type: ignore[list-item]
         (lambda: trace("x"), "logits are numbers"),  # type: ignore[arg-type]
+        (lambda: trace([1e308, -1e308, 0], params(temperature=0.001)), "logits lie between -3.4e[+]38 and 3.4e[+]38"),
+        (lambda: trace(ROW, params(guidance_scale=2), unconditional=[1e39, 0, 0]), "unconditional lie between"),
         (lambda: trace(ROW, words=["a"]), "Every token has one name"),
         (lambda: trace(ROW, top=0), "at least one token"),
         (lambda: trace(ROW, None, "hello"), "A prompt needs a model"),

@@ -25,7 +25,9 @@ MOST = 100  # tokens that a panel shows; more are too many to read, and some tho
 
 
 def law_chart(law: Trace | Beside) -> Any:
-    """Draw what each step leaves of the next token: a panel a step, a bar a token (at most 100), what a step cuts hollow.
+    """Draw what each step leaves of the next token: a panel a step, a bar a token, what a step cuts hollow.
+
+    Of more than 100 tokens the likeliest are shown, and the others summed up.
 
     Args:
         law: from `poise.trace`, or two of them side by side.

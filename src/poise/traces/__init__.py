@@ -26,6 +26,7 @@ from poise.traces.record import TraceStep as TraceStep
 
 TOP = 10  # tokens that a trace names, unless asked for more
 NAMED = 50  # tokens whose texts are known, for what is said of two laws
+LARGEST = 3.4e38  # about float32's: no engine holds larger logits
 _SHOWN = 40  # characters of a prompt in a title
 
 
@@ -193,6 +194,11 @@ def _row(what: str, given: Any) -> Row:
         raise UsageError(
             f"{what} are numbers, one a token, the largest finite", repr(given)[:60], "For example [3, 2, 1]"
         )
+    if (far := row[np.isfinite(row) & (np.abs(row) > LARGEST)]).size:
+        raise UsageError(
+            f"{what} lie between -{LARGEST:g} and {LARGEST:g}, as engines hold them; -inf is a token that cannot be",
+            f"{far[0]:g}", "Give smaller numbers: a token 1,000 below the top has no probability",
+        )  # fmt: skip
     return row
 
 
