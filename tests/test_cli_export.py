@@ -36,6 +36,36 @@ def test_what_is_written_is_read_again(run: Run) -> None:
     assert "Next: poise export " in again.out
 
 
+def test_a_dash_is_stdout(run: Run) -> None:
+    done = run("export", *WORDS, "--to", "llama-server", "-o", "-")
+    assert done.code == 0, done.err
+    assert done.out == run("export", *WORDS, "--to", "llama-server").out
+    assert not Path("-").exists()
+    assert "-o request.json" in done.err
+
+
+def test_a_link_stays_and_so_does_a_files_mode(run: Run) -> None:
+    there = Path("there.py")
+    there.write_text("old", encoding="utf-8")
+    there.chmod(0o640)
+    Path("link.py").symlink_to(there)
+    done = run("export", *WORDS, "--to", "vllm", "-o", "link.py")
+    assert done.code == 0, done.err
+    assert Path("link.py").is_symlink()
+    assert "SamplingParams" in there.read_text("utf-8")
+    assert there.stat().st_mode & 0o777 == 0o640
+    assert "poise import link.py" in done.out
+
+
+@pytest.mark.parametrize("words", [["Modelfile"], ["--study", "Modelfile"]])
+@pytest.mark.parametrize("text", ["PARAMETER temperature 0.7\n", "PARAMETER temperature 0.7\nPARAMETER mirostat 2\n"])
+def test_an_engines_file_is_imported_first(run: Run, words: list[str], text: str) -> None:
+    Path("Modelfile").write_text(text, encoding="utf-8")
+    done = run("export", *words, "--to", "vllm")
+    assert done.code == 2
+    assert "'Modelfile', which holds an engine's settings. `poise import Modelfile` reads them" in done.err
+
+
 def test_an_import_says_what_it_left_out_and_filled_in(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO('{"do_sample": true, "temperature": 0.6, "max_new_tokens": 9}'))
     done = run("import", "-")

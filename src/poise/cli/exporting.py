@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from poise.cli.export_records import Exported, Imported, LossRecord, OutcomeReco
 from poise.cli.flags import MODEL, AllowFlag, allow_named
 from poise.cli.settings import EXAMPLE, HELP, read_settings, words_of
 from poise.cli.terminal import quoted, show, show_json, tell, wrapped
-from poise.errors import UsageError
+from poise.errors import ParameterError, UsageError
 from poise.exports.catalogue import TARGETS, find_form, find_target
 from poise.exports.outcome import Outcome
 from poise.exports.reading import LARGEST, read_found, read_text
@@ -36,6 +38,7 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(metavar="STUDY|SETTINGS", help=f"A study's file. Default: the study drawn last. Or: {HELP}"),
 ]
+_SQLITE = b"SQLite"  # how a study's file begins, damaged ones mostly too
 Formats = ", ".join(TARGETS)
 
 
@@ -45,7 +48,7 @@ class Asked:
 
     to: Annotated[str, typer.Option("--to", metavar="TARGET", help=f"{Formats}.")]
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="File of the artefact. Default: stdout.")
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="File of the artefact. Default, and -: stdout.")
     ] = None
     form: Annotated[
         str | None,
@@ -87,6 +90,7 @@ def export(asked: Asked, words: Words = None) -> None:
     The same law where that is possible: values are converted, the order of the
     steps is told where an engine can be told one, what is off is written as off.
     """
+    asked = replace(asked, output=None) if asked.output == "-" else asked
     find_form(find_target(asked.to), asked.form)
     _check(asked)
     allow_named(asked.allow)
@@ -96,7 +100,7 @@ def export(asked: Asked, words: Words = None) -> None:
     else:
         with reading(named, judging=False, command="export") as study:
             found = _exported(study, asked)
-    written = None if asked.output is None else found.write(asked.output, asked.gguf)
+    written = None if asked.output is None else _written(found, asked.output, asked.gguf)
     if asked.as_json:
         show_json(record_of(found, asked.model, written))
     elif written is None:
@@ -104,6 +108,17 @@ def export(asked: Asked, words: Words = None) -> None:
         tell(f"\n{_shown(found)}\n\nNext: {_following(words, asked, found)}")
     else:
         show(f"{_shown(found)}\n\n{written}\n\nNext: {_following(words, asked, found)}")
+
+
+def _written(found: poise.Export, output: str, gguf: str | None) -> Path:
+    """Write to what a link names, with the mode that the file had: a new file takes its place."""
+    target = Path(os.path.realpath(output))
+    mode = stat.S_IMODE(target.stat().st_mode) if target.is_file() else None
+    found.write(target, gguf)
+    if mode is not None:
+        with contextlib.suppress(OSError):  # a file of someone else's, in a folder of ours
+            target.chmod(mode)
+    return Path(output)
 
 
 def _shown(found: poise.Export) -> str:
@@ -144,7 +159,31 @@ def _study_of(words: Sequence[str] | None, asked: Asked) -> str | None:
         raise UsageError(
             "A study's file or settings are exported", repr(given[0]), f"For example: poise export {EXAMPLE} --to vllm"
         )
-    return given[0] if given else asked.study or str(latest_study())
+    named = given[0] if given else asked.study
+    if named is not None:
+        _check_no_artefact(named)
+    return named or str(latest_study())
+
+
+def _check_no_artefact(named: str) -> None:
+    """An engine's own file is no study: say what reads it."""
+    if not Path(named).is_file():
+        return
+    try:
+        with Path(named).open("rb") as file:
+            if file.read(len(_SQLITE)) == _SQLITE:
+                return
+        read_found(Path(named))
+    except OSError:
+        return
+    except ParameterError:
+        pass  # an engine's, with something that the import will name
+    except UsageError:
+        return
+    raise UsageError(
+        "A study's file or settings are exported", f"'{named}', which holds an engine's settings",
+        f"`poise import {quoted(named)}` reads them, and says how they are exported",
+    )  # fmt: skip
 
 
 def _exported(given: SamplingParams | Study, asked: Asked) -> poise.Export:
