@@ -226,9 +226,11 @@ def _number(text: str, name: str) -> int | float | bool:
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
+        if "_" in text:  # a number in Python alone
+            raise ValueError(text)
         return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
     except ValueError:
-        raise ParameterError(f"{name} takes a number", repr(text), "Write one, for example 0.7") from None
+        raise ParameterError(f"{name} takes a number", reprlib.repr(text), "Write one, for example 0.7") from None
 
 
 _FORMS: Mapping[Form, Callable[[str, Sheet], Fields]] = {

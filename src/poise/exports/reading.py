@@ -74,9 +74,9 @@ def _settled(text: str, target: Target | None, name: str, what: str) -> Found:
 
 def _path(given: object) -> Path | None:
     """A file that is meant; None for a text."""
-    if isinstance(given, Path):
+    if isinstance(given, Path) and "\0" not in str(given):
         return given
-    if not isinstance(given, str):
+    if not isinstance(given, str) or "\0" in given:  # a zero byte, which neither has
         raise UsageError("Settings are read from a path or a text", repr(given)[:80], 'For example "settings.json"')
     if not given.strip():
         raise UsageError("Settings are read from a path or a text", "an empty one", 'For example "settings.json"')
