@@ -1,4 +1,4 @@
-"""Flags of llama.cpp's programs that do not shape the law of a token."""
+"""Flags of llama.cpp that do not shape the law."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests whose sampling fields stand in a field of their own: Ollama's API, SGLang's /generate."""
+"""Requests with the sampling fields inside: Ollama's API, SGLang's /generate."""
 
 from __future__ import annotations
 
