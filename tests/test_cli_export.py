@@ -55,6 +55,8 @@ def test_a_link_stays_and_so_does_a_files_mode(run: Run) -> None:
     assert "SamplingParams" in there.read_text("utf-8")
     assert there.stat().st_mode & 0o777 == 0o640
     assert "poise import link.py" in done.out
+    Path("round.py").symlink_to("round.py")
+    assert "file has to be writable, but got round.py" in run("export", *WORDS, "--to", "vllm", "-o", "round.py").err
 
 
 @pytest.mark.parametrize("words", [["Modelfile"], ["--study", "Modelfile"]])

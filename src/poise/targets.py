@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,10 +35,11 @@ def checked_target(path: str | Path, *studies: Path, what: str = "A page", examp
         raise UsageError(f"{what} goes to a file", got, f"For example {example}")
     if not target.parent.is_dir():
         raise UsageError(f"{what} goes to a file in a folder that is there", str(path), "Make it, or name another")
+    whole = _whole(target, what)
     beside = {f"{s.resolve()}{end}" for s in studies for end in ("", "-wal", "-shm", "-journal")}
-    if str(target.resolve()) in beside or _is_study(target):
+    if str(whole) in beside or _is_study(target):
         raise UsageError(f"{what} never replaces a study", f"'{target}', which is one", "Name another file for it")
-    part = _part(target)
+    part = _part(whole)
     with _writing(target, part, what):
         part.write_bytes(b"")
         part.unlink()
@@ -63,6 +65,8 @@ def write_target(target: Path, content: str | bytes, what: str = "A page") -> No
 def replacing(target: Path, what: str = "A page") -> Iterator[Path]:
     """A file to write into, which takes the target's place once it is whole; else nothing is left of it.
 
+    A link stays one, and what it names is replaced; a file that was there passes on its mode.
+
     Args:
         target: from `checked_target`.
         what: is written.
@@ -70,13 +74,25 @@ def replacing(target: Path, what: str = "A page") -> Iterator[Path]:
     Raises:
         StoreError: the file cannot be written.
     """
-    part = _part(target)
+    whole = _whole(target, what)
+    part = _part(whole)
     with _writing(target, part, what):
+        mode = stat.S_IMODE(whole.stat().st_mode) if whole.is_file() else None
         try:
             yield part
-            part.replace(target)
+            if mode is not None:
+                part.chmod(mode)
+            part.replace(whole)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _whole(target: Path, what: str) -> Path:
+    """Where a path leads to, through all links."""
+    try:
+        return target.resolve()
+    except (OSError, RuntimeError) as error:  # a link to itself; which of the two depends on the Python
+        raise StoreError(f"{what}'s file has to be writable", f"{target}: {error}", "Name another file") from None
 
 
 def _part(target: Path) -> Path:

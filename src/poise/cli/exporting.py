@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -100,7 +98,7 @@ def export(asked: Asked, words: Words = None) -> None:
     else:
         with reading(named, judging=False, command="export") as study:
             found = _exported(study, asked)
-    written = None if asked.output is None else _written(found, asked.output, asked.gguf)
+    written = None if asked.output is None else found.write(asked.output, asked.gguf)
     if asked.as_json:
         show_json(record_of(found, asked.model, written))
     elif written is None:
@@ -108,17 +106,6 @@ def export(asked: Asked, words: Words = None) -> None:
         tell(f"\n{_shown(found)}\n\nNext: {_following(words, asked, found)}")
     else:
         show(f"{_shown(found)}\n\n{written}\n\nNext: {_following(words, asked, found)}")
-
-
-def _written(found: poise.Export, output: str, gguf: str | None) -> Path:
-    """Write to what a link names, with the mode that the file had: a new file takes its place."""
-    target = Path(os.path.realpath(output))
-    mode = stat.S_IMODE(target.stat().st_mode) if target.is_file() else None
-    found.write(target, gguf)
-    if mode is not None:
-        with contextlib.suppress(OSError):  # a file of someone else's, in a folder of ours
-            target.chmod(mode)
-    return Path(output)
 
 
 def _shown(found: poise.Export) -> str:
