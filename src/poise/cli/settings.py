@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import json
+import os
 import re
 import reprlib
 import shlex
@@ -77,9 +78,9 @@ def _assigned(word: str) -> Iterator[tuple[str, Any]]:
     while True:
         match = _NAME.match(rest)
         if match is None:
-            raise ParameterError(
-                "A setting is written name=value", repr(rest) if rest.strip() else "nothing", f"For example {EXAMPLE}"
-            )
+            file = rest == word and os.path.isfile(word)
+            step = f"`poise import {shlex.quote(word)}` reads an engine's file" if file else f"For example {EXAMPLE}"
+            raise ParameterError("A setting is written name=value", repr(rest) if rest.strip() else "nothing", step)
         name, rest = match[1].replace("-", "_").lower(), rest[match.end() :]
         if name in LISTS and rest.lstrip()[:1] in ("[", "{"):
             value, rest = _json(name, rest.lstrip())
