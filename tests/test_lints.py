@@ -226,6 +226,31 @@ def test_defaults_act_where_nothing_is_said() -> None:
     assert poise.lint(params(temperature=0), to="llama.cpp").remarks == ()  # all of them keep the likeliest token
 
 
+def test_remarks_do_not_contradict_each_other() -> None:
+    idle = found({"repetition_penalty": 1.1, "penalty_last_n": 0, "dialect": "llama.cpp"})
+    assert "never-acts" in idle
+    assert "prompt-counts" not in idle
+    one = found({"top_k": 1, "top_p": 0.9})
+    assert one["one-token"] == ("top_p",)
+    assert "which-cuts" not in one
+    some = found({"top_p": 0.9, "min_p": 0.2, "top_a": 0.1})
+    assert (some["top-a-behind-min-p"], some["which-cuts"]) == (("top_a",), ("top_p", "min_p"))
+    window = poise.lint(params(repetition_penalty=1.1, penalty_last_n=10), to="transformers")
+    assert "poise looks at the last 10 tokens, transformers at all tokens" in " ".join(str(window).split())
+    assert "transformers looks at" not in str(window)
+
+
+def test_how_much_is_promised_only_where_it_can_be_measured() -> None:
+    def steps(**more: Any) -> set[str]:
+        remarks = poise.lint(**more).remarks
+        return {r.next_step for r in remarks if r.rule == "target-changes"}
+
+    assert steps(params=params(frequency_penalty=0.5), to="openai") == {"How much cannot be measured: compare texts"}
+    assert steps(params=params(typical_p=0.9, temperature=0.5), to="llama.cpp") == {
+        "`poise export` to llama.cpp says by how much"
+    }
+
+
 def test_defaults_that_the_target_drops_do_not_act() -> None:
     """Beside mirostat llama.cpp has biases and the temperature alone."""
     for target in ("llama.cpp", "llama-server", "gguf"):

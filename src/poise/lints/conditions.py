@@ -235,8 +235,9 @@ def rewards(f: Facts) -> Iterator[Found]:
 
 def prompt_counts(f: Facts) -> Iterator[Found]:
     """Penalties that look at the prompt too."""
+    acting = taken_apart(f.params).steps
     for name in _PENALTIES:
-        if f.on(name) is not None and f.params.how.rules.scopes.get(name, "all") == "all":
+        if name in acting and f.params.how.rules.scopes.get(name, "all") == "all":
             yield {"about": name, "dialect": f.params.dialect}
 
 
@@ -300,6 +301,9 @@ def few_left(f: Facts) -> Iterator[Found]:
 
 
 def which_cuts(f: Facts) -> Iterator[Found]:
-    """Several cuts, and no model to tell which of them acts."""
-    if len(f.cuts) > 1 and f.size is None and not f.params.greedy:
-        yield {"about": ",".join(f.cuts)}
+    """Several cuts, and no model to tell which of them acts; of what is known to do nothing that is said already."""
+    known = (never_acts, one_token, eta_behind_epsilon, top_a_behind_min_p)
+    idle = {name for rule in known for found in rule(f) for name in found["about"].split(",")}
+    cuts = [n for n in f.cuts if n not in idle]
+    if len(cuts) > 1 and f.size is None and not f.params.greedy:
+        yield {"about": ",".join(cuts)}

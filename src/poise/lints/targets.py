@@ -26,7 +26,7 @@ def of_target(params: SamplingParams, target: Target) -> Iterator[Remark]:
     found = carry(params, target, next(iter(target.sheets.values())))
     told: list[tuple[str, ...]] = []
     for outcome in found.outcomes:
-        for remark in _carried(outcome, target) if outcome.parameter != "order" else ():
+        for remark in _carried(outcome, params, target) if outcome.parameter != "order" else ():
             if remark.parameters[::-1] not in told:  # of two steps that change places, it is said once
                 told.append(remark.parameters)
                 yield remark
@@ -34,17 +34,22 @@ def of_target(params: SamplingParams, target: Target) -> Iterator[Remark]:
     yield from _defaults(params, found.params, target)
 
 
-def _carried(outcome: Outcome, target: Target) -> Iterator[Remark]:
+def _carried(outcome: Outcome, params: SamplingParams, target: Target) -> Iterator[Remark]:
     """What becomes of one parameter."""
-    name, said, why, there = outcome.parameter, value_said(outcome.parameter, outcome.value), outcome.why, target.name
+    name, said, there = outcome.parameter, value_said(outcome.parameter, outcome.value), target.name
     about, export = (name, *outcome.beside), f"`poise export` to {target.name}"
+    why = outcome.why
+    if params.dialect == target.dialect:  # what differs from the engine in its own dialect is poise's own
+        why = why.replace(f"{params.dialect} looks at", "poise looks at", 1)
     if outcome.kind == "impossible":
         step = "Leave it out, or compare texts without it"
         yield Remark("target-lacks", "error", "lost", about, f"{said} is lost in {there}: {why}", step)
     elif outcome.kind == "approximate":
         level: Level = "note" if outcome.ties else "warning"
         said = f"{said} acts otherwise in {there}: {why}"
-        yield Remark("target-changes", level, "changed", about, said, f"{export} says by how much")
+        known = DIALECTS[target.dialect].known
+        step = f"{export} says by how much" if known else "How much cannot be measured: compare texts"
+        yield Remark("target-changes", level, "changed", about, said, step)
     elif outcome.there is not None and outcome.there != outcome.value and name in PARAMETERS:
         said = f"{said} means something else in {there}: {why}"
         yield Remark("target-writes", "warning", "changed", about, said, f"Write {name}={outcome.there:.6g} there")
