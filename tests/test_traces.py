@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -250,6 +252,15 @@ def test_a_picture_has_a_panel_a_step() -> None:
     assert "vconcat" in poise.law_chart(t).to_dict()
 
 
+def test_a_chart_saves_itself(tmp_path: Path) -> None:
+    chart = poise.law_chart(trace(ROW, {"temperature": 0.5, "top_p": 0.8}))  # settings as a dictionary, as lint takes
+    chart.save(tmp_path / "law.svg")
+    assert "top_p=0.8" in (tmp_path / "law.svg").read_text(encoding="utf-8")
+    shown = io.StringIO()
+    chart.save(shown, format="html")
+    assert "<html" in shown.getvalue()
+
+
 def test_a_picture_of_two_laws_has_both_and_tells_apart_what_reads_alike() -> None:
     sides = [trace(ROW, params(top_p=0.8, dialect=d), words=["a", "a", "b"]) for d in ("transformers", "mlx")]
     spec = law_spec(sides[0].beside(sides[1]))
@@ -288,6 +299,10 @@ def test_a_picture_of_many_tokens_sums_up_all_but_a_hundred() -> None:
         (lambda: trace("x"), "logits are numbers"),  # type: ignore[arg-type]
         (lambda: trace([1e308, -1e308, 0], params(temperature=0.001)), "logits lie between -3.4e[+]38 and 3.4e[+]38"),
         (lambda: trace(ROW, params(guidance_scale=2), unconditional=[1e39, 0, 0]), "unconditional lie between"),
+        (lambda: trace(ROW, "top_p=0.9"), "Settings are names with values"),  # type: ignore[arg-type]
+        (lambda: trace(ROW, {"nonsense": 1}), "A parameter is one of"),
+        (lambda: poise.law_chart(trace(ROW)).save("x.txt"), "A chart is saved as svg, png, pdf, html, json"),
+        (lambda: poise.law_chart(trace(ROW)).save(io.StringIO()), "A chart is saved as"),
         (lambda: trace(ROW, words=["a"]), "Every token has one name"),
         (lambda: trace(ROW, top=0), "at least one token"),
         (lambda: trace(ROW, None, "hello"), "A prompt needs a model"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from poise.distances import EQUAL
+from poise.errors import UsageError
 from poise.escapes import visible
 from poise.reports.charts import NOTEBOOK, SCHEMA, Figure, Spec, config, drawn, written
 from poise.traces import Beside, Trace, TraceStep
@@ -21,6 +23,7 @@ ROW = 21  # pixels of a token
 ROOM = 1.55  # of the longest bar: the number at its end stands in the rest
 LABEL = 190  # pixels that a token's name may take
 LONG = 24  # characters of a panel's title in a line
+_KINDS = ("svg", "png", "pdf", "html", "json")  # of file that Altair writes
 MOST = 100  # tokens that a panel shows; more are too many to read, and some thousand too many to draw
 
 
@@ -33,9 +36,26 @@ def law_chart(law: Trace | Beside) -> Any:
         law: from `poise.trace`, or two of them side by side.
 
     Returns:
-        An Altair chart; a notebook shows it, `.save("law.svg")` writes it, also as .png, .pdf and .html.
+        An Altair chart; a notebook shows it, `.save("law.svg")` writes it, also as .png, .pdf, .html and .json; a
+        UsageError for other files.
     """
-    return drawn(law_spec(law))
+    spec = law_spec(law)
+    plain = type(drawn(spec))
+    kind: Any = type("LawChart", (plain,), {"save": _saving(plain)})
+    return kind.from_dict(spec)
+
+
+def _saving(plain: Any) -> Callable[..., None]:
+    """A chart's own way of writing itself, with an error of poise's for a kind of file that there is not."""
+
+    def save(chart: Any, fp: Any, format: str | None = None, **more: Any) -> None:
+        ending = Path(fp).suffix.removeprefix(".") if isinstance(fp, (str, Path)) else ""
+        if (format or ending) not in _KINDS:
+            rule = f"A chart is saved as {', '.join(_KINDS)}: by the file's ending, or with format"
+            raise UsageError(rule, repr(format or str(fp)), 'For example .save("law.svg")')
+        plain.save(chart, fp, format, **more)
+
+    return save
 
 
 def law_figure(law: Trace | Beside, format: Figure) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +50,7 @@ class _Moment(NamedTuple):
 
 def trace(
     given: Engine | Sequence[float] | Row,
-    params: SamplingParams | None = None,
+    params: SamplingParams | Mapping[str, Any] | None = None,
     prompt: str | Prompt | None = None,
     *,
     history: History = NOTHING_SAID,
@@ -73,13 +73,13 @@ def trace(
 
     Raises:
         UsageError: no logits, no names for them, or an engine that has none to give.
-        ParameterError: guidance without unconditional logits.
+        ParameterError: no settings, guidance without unconditional logits.
         PromptError: an engine without a prompt, token ids that are not in the vocabulary.
 
     >>> [s.kept for s in trace([3, 2, 1], SamplingParams(temperature=0.5, top_p=0.8)).steps]
     [3, 1]
     """
-    settings = params or SamplingParams()
+    settings = SamplingParams() if params is None else SamplingParams.model_validate(params)
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise UsageError("A trace names at least one token", repr(top), "For example top=10")
     if isinstance(given, Engine):
