@@ -248,13 +248,24 @@ def test_barred_words_say_what_is_lost_and_what_became_biases(
     assert found.table().rows[0][2] == there
 
 
-def test_a_bias_past_the_dialect_is_said_to_be_the_dialects_end_where_the_call_takes_it() -> None:
-    barred = SamplingParams(logit_bias={3: -math.inf})
-    kind, there, why = outcome(carried(barred, "vllm"), "logit_bias")
-    assert (kind, there) == ("approximate", ((3, -100.0),))
-    assert why.startswith("poise's dialect vllm has biases of -100 to 100, as requests do; the call itself takes -inf")
-    served = outcome(carried(barred, "vllm-server"), "logit_bias")
+def test_vllm_bars_a_token_in_python_and_not_in_a_request() -> None:
+    for params in (SamplingParams(logit_bias={3: -math.inf, 4: 2}), SamplingParams(logit_bias={4: 2}, bad_words=[[3]])):
+        found = poise.export(params, "vllm")
+        assert {o.kind for o in found.outcomes} == {"exact"}
+        assert 'logit_bias={3: float("-inf"), 4: 2.0}' in found.text
+        assert poise.read(found.text) == found.params == SamplingParams(
+            logit_bias={4: 2}, bad_words=[[3]], dialect="vllm"
+        )  # fmt: skip
+        assert poise.export(params, "vllm-server").losses
+    assert poise.export(SamplingParams(logit_bias={3: -math.inf}), "vllm").table().rows[0][2] == "3:-inf"
+    served = outcome(carried(SamplingParams(logit_bias={3: -math.inf}), "vllm-server"), "logit_bias")
     assert served[2] == "vllm-server takes -100 to 100: no token can be barred"
+
+
+def test_a_bias_past_the_dialect_is_said_to_be_the_dialects_end_where_the_call_takes_it() -> None:
+    kind, there, why = outcome(carried(SamplingParams(logit_bias={3: -200}), "vllm"), "logit_bias")
+    assert (kind, there) == ("approximate", ((3, -100.0),))
+    assert why.endswith("biases of -100 to 100, as requests do; the call itself takes -200, written by hand")
 
 
 def test_barred_words_that_are_kept_show_where() -> None:

@@ -68,6 +68,8 @@ def carry(params: SamplingParams, target: Target, sheet: Sheet) -> Carried:
     _doubt(law, way, said)
     written = {**law.numbers, **law.lists, **({} if order is None else {"order": order})}
     found = SamplingParams.model_validate({**_tidied(written, way.there), "dialect": way.there.name}).normalised()
+    if "bad_words" not in said:  # then they were biases
+        law.reasons = [r._replace(parameter="logit_bias") if r.parameter == "bad_words" else r for r in law.reasons]
     if "order" in said:
         law.reasons += _of_order(law, way)
         written.setdefault("order", way.there.order)
@@ -76,6 +78,9 @@ def carry(params: SamplingParams, target: Target, sheet: Sheet) -> Carried:
 
 def _bar_words(law: Working, way: _Way) -> None:
     """Barred words of one token are biases of -∞, and the other way round."""
+    if way.sheet.bars_words:
+        _word_bars(law, way)
+        return
     words = law.lists.get("bad_words", ())
     single = {word[0] for word in words if len(word) == 1}
     if not single or way.sheet.bias is None or "logit_bias" not in way.there.order:
@@ -89,6 +94,27 @@ def _bar_words(law: Working, way: _Way) -> None:
     if not law.lists["bad_words"]:
         del law.lists["bad_words"]
         law.steps.remove("bad_words")
+
+
+def _word_bars(law: Working, way: _Way) -> None:
+    """Biases of -∞ are barred words where the dialect has no such bias; they are written as biases again."""
+    words, biases = law.lists.pop("bad_words", ()), law.lists.pop("logit_bias", ())
+    barred = {(token,) for token, bias in biases if bias == BARRED}
+    if barred:
+        why = f"a bias of -∞ is a barred word in poise's dialect {way.there.name}, and is written as -∞"
+        law.reasons.append(Reason("logit_bias", "exact", why))
+    if any(len(word) > 1 for word in words):
+        law.reasons.append(Reason("bad_words", "impossible", _no_words(words, way)))
+    kept = {
+        "bad_words": tuple(sorted({*(word for word in words if len(word) == 1), *barred})),
+        "logit_bias": tuple(pair for pair in biases if (pair[0],) not in {*words, *barred}),
+    }
+    if len(kept["logit_bias"]) + len(barred) < len(biases):
+        law.reasons.append(Reason("logit_bias", "exact", "a barred token needs no bias"))
+    if kept["bad_words"] and "bad_words" not in law.steps:
+        law.steps.insert(law.steps.index("logit_bias"), "bad_words")
+    law.lists |= {name: value for name, value in kept.items() if value}
+    law.steps = [step for step in law.steps if step not in kept or kept[step]]
 
 
 def _drop_lacking(law: Working, way: _Way) -> None:
@@ -143,7 +169,7 @@ def _no_words(words: tuple[tuple[int, ...], ...], way: _Way) -> str:
 
 def _has_place(name: str, sheet: Sheet) -> bool:
     if name in ("logit_bias", "bad_words"):
-        return sheet.bias is not None if name == "logit_bias" else bool(sheet.words)
+        return sheet.bias is not None if name == "logit_bias" else bool(sheet.words) or sheet.bars_words
     return bool(sheet.written(name))
 
 

@@ -70,6 +70,8 @@ def compare(law: Working, there: Dialect) -> None:
 def _scopes(law: Working, there: Dialect) -> None:
     for step in law.steps:
         mine, theirs = (d.rules.scopes.get(step, "all") for d in (law.here, there))
+        if step == "bad_words" and all(len(word) == 1 for word in law.lists[step]):
+            continue  # barred whatever stands before it
         if mine != theirs:
             why = f"{law.here.name} counts {_SCOPES[mine]}, {there.name} {_SCOPES[theirs]}"
             law.reasons.append(Reason(step, "approximate", why))

@@ -19,7 +19,7 @@ from poise.exports.measuring import Text, distances, drawn_texts, texts_of, whol
 from poise.exports.origin import Origin, said_of
 from poise.exports.outcome import Outcome, Share
 from poise.exports.target import Form, Sheet, Target
-from poise.exports.working import only
+from poise.exports.working import BARRED, only
 from poise.exports.writing import artefact, fields_of
 from poise.param_lists import listed
 from poise.params import SamplingParams
@@ -115,7 +115,10 @@ class Export:
         return Table(title, head, rows, [*notes.lines(), *off, *total, *self.notes])
 
     def _there(self, outcome: Outcome) -> str:
-        """What a parameter is there; of barred words, what became biases too."""
+        """What a parameter is there; of barred words, what became biases too, and the other way round."""
+        if outcome.parameter == "logit_bias":
+            again = [p for p in outcome.value if (p[0],) in (self.params.bad_words or ()) and p[1] == BARRED]
+            return _shown(tuple(sorted((*(outcome.there or ()), *again))) or None)
         if outcome.parameter != "bad_words":
             return _shown(outcome.there)
         barred = {word[0] for word in outcome.value if len(word) == 1}

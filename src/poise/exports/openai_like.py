@@ -54,7 +54,7 @@ VLLM = Target(
     sheets={
         "python": Sheet(
             file="sampling_params.py", names=_WIDE, off=_WIDE_OFF, off_too=_VLLM_OFF_TOO,
-            bias=("logit_bias", "object"),
+            bias=("logit_bias", "object"), bars_words=True,
             calls={"SamplingParams": ()}, imports="from vllm import SamplingParams",
             usage="outputs = llm.generate(prompts, sampling_params)", apart=_VLLM_APART, neutral=_VLLM_NEUTRAL,
         )

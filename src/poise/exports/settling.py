@@ -171,7 +171,10 @@ def _agreed(values: Mapping[str, Number], found: Mapping[str, Number]) -> Number
 def _lists(given: Mapping[str, Any], sheet: Sheet, there: Dialect) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if biases := _biases(given, sheet):
-        found["logit_bias"] = check_list("logit_bias", biases)
+        checked = check_list("logit_bias", biases)
+        barred = tuple((token,) for token, bias in checked if sheet.bars_words and bias == BARRED)
+        finite = tuple(pair for pair in checked if (pair[0],) not in barred)
+        found |= {**({"logit_bias": finite} if finite else {}), **({"bad_words": barred} if barred else {})}
     if sheet.words and given.get(sheet.words):
         found["bad_words"] = check_list("bad_words", given[sheet.words])
     if sheet.breakers in given and given[sheet.breakers] is not None and sheet.breakers:

@@ -30,6 +30,8 @@ class Sheet:
         bias: what biases are called, and how they are written; None where there is no place for them.
         lowest_bias: the lowest bias that may be written; -∞ where a token can be barred.
         bars: what a list of barred tokens is called, where biases of -∞ are written apart.
+        bars_words: whether barred words of one token are written as biases of -∞, and read back as words: where the
+            engine takes -∞ and the dialect's biases end before it.
         words: what barred sequences of tokens are called; empty where there is no place for them.
         breakers: what DRY's breakers are called; empty where there is no place for them.
         no_breakers: whether an empty list of breakers may be written.
@@ -56,6 +58,7 @@ class Sheet:
     bias: tuple[str, BiasStyle] | None = None
     lowest_bias: float = float("-inf")
     bars: str = ""
+    bars_words: bool = False
     words: str = ""
     breakers: str = ""
     no_breakers: bool = True

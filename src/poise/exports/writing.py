@@ -53,6 +53,9 @@ def _biases(params: SamplingParams, sheet: Sheet) -> Fields:
         return {}
     name, style = sheet.bias
     pairs = params.logit_bias or ()
+    if sheet.bars_words:
+        words = {word[0]: BARRED for word in params.bad_words or ()}
+        pairs = tuple(sorted({**dict(pairs), **words}.items()))
     if style == "pairs":  # an empty list switches off what the server was started with
         return {name: [[token, False if bias == BARRED else bias] for token, bias in pairs]}
     if style == "flags":
