@@ -198,7 +198,7 @@ def test_a_file_of_settings_is_bounded_and_a_file(tmp_path: Path) -> None:
     (tmp_path / "typo.json").write_text('{"temprature": 1}')
     (tmp_path / "hub.json").write_text('{"do_sample": true}')
     (tmp_path / "Modelfile").write_text("PARAMETER temperature 0.7")
-    with pytest.raises(PoiseError, match="`poise import .*Modelfile` reads an engine's file"):
+    with pytest.raises(PoiseError, match=r"`poise import .*Modelfile` reads an engine's file"):
         read_settings([str(tmp_path / "Modelfile")])
     for name, rule in (
         ("large", "has at most 1,000,000 bytes"), ("zero", "zero.json, which is none"),
