@@ -92,6 +92,12 @@ def test_rules_that_look_at_more_than_settings(rule: str) -> None:
     assert rule in {r.rule for r in poise.lint(**WITH_MORE[rule]).remarks}
 
 
+def test_what_is_not_measured_is_said() -> None:
+    lint = poise.lint(**WITH_MORE["token-beyond-vocabulary"])
+    assert lint.influences == ()
+    assert "until then nothing is measured" in " ".join(str(lint).split())
+
+
 def test_no_rule_is_without_a_case() -> None:
     assert {*CASES, *WITH_MORE} == {*RULES}
     assert {rule.kind for rule in RULES.values()} <= {*KINDS}

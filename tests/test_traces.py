@@ -56,9 +56,27 @@ def test_two_dialects_part_where_one_cuts_what_the_other_keeps() -> None:
     assert found.total_variation == pytest.approx(1 / (E**2 + 1))  # what the second token still has: e^-2 of the first
     assert found.sentences == [
         "They part at top_p, step 2 of transformers and 1 of llama.cpp: llama.cpp keeps one more token (1)",
-        "Total variation 0.1192: in at least 11.9 % of all draws transformers and llama.cpp give another token",
+        "Total variation 0.1192: in at least 11.9 % of all draws transformers and llama.cpp give different tokens",
     ]
     assert found.sentences[0] in str(found)
+
+
+def test_laws_of_one_dialect_are_told_apart_by_their_settings_or_their_places() -> None:
+    one, other = params(top_k=1), params(top_k=2)
+    assert trace(ROW, one).beside(trace(ROW, one)).sentences == ["Both draw from the same law"]
+    assert trace(ROW, other).beside(trace(ROW, params(top_k=2, top_p=1))).sentences[0].startswith("Both draw")
+    said = trace(ROW, one).beside(trace(ROW, other)).sentences
+    assert "temperature=1,top_k=2 keeps one more token (1)" in said[0]
+    penalised = params(repetition_penalty=2)
+    said = trace(ROW, penalised).beside(trace(ROW, penalised, history=History(output=(0,)))).sentences
+    assert "step 1 of the first and of the second" in said[0]
+    assert "of all draws the first and the second give different tokens" in said[1]
+
+
+def test_one_token_is_one_token() -> None:
+    assert trace([1.0]).about == "A toy distribution of 1 token"
+    assert trace(np.zeros(1200), top=1).about == "A toy distribution of 1,200 tokens"
+    assert "“hello” and 1 token under" in trace(FakeEngine(), None, "hello", history=History(output=(1,))).about
 
 
 def test_an_order_that_changes_nothing_is_no_parting() -> None:

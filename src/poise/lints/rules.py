@@ -46,7 +46,8 @@ def _all(words: Iterator[str]) -> str:
 RULES: Mapping[str, Rule] = {
     "token-beyond-vocabulary": Rule(
         "error", "contradicts", conditions.beyond,
-        "{values} names token {token}, and the model has {size}", "Take ids from 0 to {last}"),
+        "{values} names token {token}, and the model has {size}",
+        "Take ids from 0 to {last}; until then nothing is measured"),
     "biased-and-barred": Rule(
         "error", "contradicts", conditions.biased_and_barred,
         "Token {token} gets a bias and is barred: bad_words wins", "Keep one of the two"),

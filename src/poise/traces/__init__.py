@@ -179,9 +179,12 @@ def _of_toy(logits: Row, history: History, words: Sequence[str], params: Samplin
     if free is not None and free.size != logits.size:
         raise UsageError("Both rows of logits are of one vocabulary", f"{logits.size} and {free.size}", "Give both")
     breakers = frozenset((i,) for i, name in enumerate(names) if any(b in name for b in params.dry_breakers or ()))
-    return _Moment(
-        logits, history._replace(breakers=breakers), free, f"A toy distribution of {logits.size} tokens", names
-    )
+    about = f"A toy distribution of {_counted(logits.size)}"
+    return _Moment(logits, history._replace(breakers=breakers), free, about, names)
+
+
+def _counted(tokens: int) -> str:
+    return "1 token" if tokens == 1 else f"{tokens:,} tokens"
 
 
 def _row(what: str, given: Any) -> Row:
@@ -217,7 +220,7 @@ def _of_engine(engine: Engine, prompt: str | Prompt | None, output: Sequence[int
     if params.guidance_scale not in (None, 1.0):  # transformers starts from the prompt's last token
         free = _logits(ours, ask.prompt_ids[-1:], output)
     shown = ask.prompt.shown if len(ask.prompt.shown) <= _SHOWN else ask.prompt.shown[:_SHOWN] + "…"
-    after = f" and {len(output)} tokens" if output else ""
+    after = f" and {_counted(len(output))}" if output else ""
     history = History(ask.prompt_ids, tuple(output), breakers_of(ours, params))
     about = f"The next token after “{shown}”{after} under {ours.name}"
     return _Moment(_logits(ours, ask.prompt_ids, output), history, free, about, engine=ours)

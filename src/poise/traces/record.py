@@ -157,16 +157,17 @@ class Beside:
     @property
     def sentences(self) -> list[str]:
         """What to conclude, a sentence each."""
-        names = f"{_called(self.left, self.right)} and {_called(self.right, self.left)}"
+        names = " and ".join(_called(self))
         if self.parting is None:
             same = [s.name for s in self.left.steps] == [s.name for s in self.right.steps]
             own = [f"; {said}" for t in (self.left, self.right) if (said := lacking(t.params))]
             order = "" if same else ", though by another order of steps"
-            return [f"{names} draw from the same law{order}{''.join(dict.fromkeys(own))}"]
-        share = f"{100 * self.total_variation:.3g} %"
+            who = "Both" if self.left.params.label == self.right.params.label else names
+            return [f"{who} draw from the same law{order}{''.join(dict.fromkeys(own))}"]
+        share = f"in at least {100 * self.total_variation:.3g} % of all draws"
         return [
             _parting_said(self),
-            f"Total variation {self.total_variation:.4f}: in at least {share} of all draws {names} give another token",
+            f"Total variation {self.total_variation:.4f}: {share} {names} give different tokens",
         ]
 
     def tables(self) -> list[Table]:
@@ -252,8 +253,12 @@ def _probability(p: float) -> str:
     return "·" if p == 0 else f"{p:.3f}" if p >= 0.0005 else "<.001"
 
 
-def _called(one: Trace, other: Trace) -> str:
-    return one.params.dialect if one.params.dialect != other.params.dialect else one.params.label
+def _called(b: Beside) -> tuple[str, str]:
+    """What tells the two laws apart: the dialects, else the settings, else their places."""
+    mine, theirs = b.left.params, b.right.params
+    if mine.dialect != theirs.dialect:
+        return mine.dialect, theirs.dialect
+    return (mine.label, theirs.label) if mine.label != theirs.label else ("the first", "the second")
 
 
 def _parting(a: Trace, b: Trace, far: float) -> Parting | None:
@@ -289,7 +294,7 @@ def _place(t: Trace, name: str) -> int | None:
 def _parting_said(b: Beside) -> str:
     assert b.parting is not None
     kind, left, right, tokens = b.parting
-    mine, theirs = _called(b.left, b.right), _called(b.right, b.left)
+    mine, theirs = _called(b)
     if left is not None and right is not None and b.left.steps[left - 1].name == b.right.steps[right - 1].name:
         name = b.left.steps[left - 1].name
         at = f"at {name}, step {left} of {mine}" + (
@@ -310,7 +315,7 @@ def _step_said(t: Trace, number: int | None) -> str:
 def _tokens_said(b: Beside, tokens: Sequence[int]) -> str:
     """Which side keeps which of the tokens in the end."""
     said = []
-    for t, other in ((b.left, b.right), (b.right, b.left)):
+    for name, t, other in zip(_called(b), (b.left, b.right), (b.right, b.left), strict=True):
         mine = [i for i in tokens if t.probabilities[i] > 0 and other.probabilities[i] == 0]
         if not mine:
             continue
@@ -318,5 +323,5 @@ def _tokens_said(b: Beside, tokens: Sequence[int]) -> str:
         named = [(t if i in t.words else other).word(i).replace(" ", "\N{NO-BREAK SPACE}") for i in known[:NAMED]]
         more = "one more token" if len(mine) == 1 else f"{len(mine):,} more tokens"
         shown = ", ".join([*named, *(["…"] if len(named) < len(mine) else [])])
-        said.append(f"{_called(t, other)} keeps {more}{f' ({shown})' if named else ''}")
+        said.append(f"{name} keeps {more}{f' ({shown})' if named else ''}")
     return "; ".join(said) or "other tokens are left after it, the same in the end"
