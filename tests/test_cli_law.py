@@ -123,6 +123,34 @@ def test_a_lint_prints_what_it_remarks_and_measures(run: Run) -> None:
     assert "top_k=1 100 %" in out
 
 
+@pytest.mark.parametrize(
+    ("line", "following"),
+    [
+        ("law --logits=-3,2", "poise law --logits=-3,2 --temperature 0.5 --top-p 0.8"),
+        ("law --probs 0.5,0.5 --dialect mlx --beside vllm",
+         "poise law --probs=0.5,0.5 --temperature 0.5 --top-p 0.8 --dialect mlx --beside vllm"),
+        ("law --logits " + ",".join(map(str, range(99))), "poise law --logits=3,2,1 --temperature 0.5 --top-p 0.8"),
+        ("law fake 'the ship' --top-p 1", "poise law fake 'the ship' --temperature 0.5 --top-p 0.8"),
+        ("law fake hello --guidance-scale 2", "poise lint guidance_scale=2"),
+        ("lint guidance_scale=2", "poise lint guidance_scale=2 --to vllm"),
+        ("lint dialect=vllm", "poise lint temperature=0.7 top_p=0.9 --model smollm2"),
+        ("lint top_p=1 --model fake", "poise lint temperature=0.7 top_p=0.9 --to vllm"),
+        ("lint top_p=1 --to vllm", "poise export temperature=1 --to vllm"),
+    ],
+)  # fmt: skip
+def test_the_following_command_works(run: Run, line: str, following: str) -> None:
+    out = said(run, line)
+    assert out.endswith(f"Next: {following}")
+    done = run(*shlex.split(following.replace("smollm2", "fake"))[1:])
+    assert done.code == 0, done.err
+
+
+def test_an_empty_file_of_settings_is_followed_by_an_example(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    out = said(run, f"lint {tmp_path / 'mine.json'}")
+    assert out.endswith("Next: poise lint temperature=0.7 top_p=0.9 --model smollm2")
+
+
 def test_a_strict_lint_ends_with_1(run: Run) -> None:
     assert run("lint", "temperature=0", "top_p=0.9", "--strict").code == 1
     assert run("lint", "temperature=0", "top_p=0.9", "--strict", "--json").code == 1

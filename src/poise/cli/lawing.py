@@ -23,7 +23,7 @@ from poise.cli.terminal import quoted, show, show_json, wrapped
 from poise.errors import UsageError
 from poise.exports.catalogue import TARGETS
 from poise.law import History
-from poise.params import SamplingParams
+from poise.params import DEFAULT_DIALECT, SamplingParams
 from poise.records import params_record
 from poise.reports.lawcharts import law_figure
 from poise.targets import checked_target, write_target
@@ -32,6 +32,7 @@ from poise.traces import TOP, Beside, Trace
 TOY = "A toy distribution, instead of a model"
 SAID = "What was said before, for penalties"
 SURE = 0.005  # probabilities that add up to 1 as closely as this were rounded
+LONG = 60  # characters of a toy, or of a prompt, that a following command repeats
 PICTURES = ("svg", "png", "pdf")
 
 MaybeModel = Annotated[str | None, typer.Argument(help="A model as `poise list models` writes them; or a toy.")]
@@ -247,10 +248,24 @@ def _shares(row: np.ndarray[tuple[int], np.dtype[np.float64]], shown: Sequence[i
 
 
 def _following(params: SamplingParams, subject: _Subject, asked: Asked) -> str:
-    """Which of the settings do anything at all."""
+    """Which of the settings do anything at all; where nothing is on, the same with something on."""
+    if not params.steps:
+        return _with_steps(params, subject, asked)
     words = ["poise", "lint", *words_of(params)]
     if asked.beside is not None and asked.beside in TARGETS:
         words += ["--to", asked.beside]
-    elif subject.model is not None:
+    elif subject.model is not None and "guidance_scale" not in params.steps:  # a lint measures without a second pass
         words += ["--model", subject.model]
     return " ".join(map(quoted, words))
+
+
+def _with_steps(params: SamplingParams, subject: _Subject, asked: Asked) -> str:
+    if subject.model is not None:
+        given = [subject.model, subject.prompt or ""]
+    else:
+        given = [f"--logits={asked.logits}" if asked.logits is not None else f"--probs={asked.probs}"]
+    if sum(map(len, given)) > LONG:
+        given = ["--logits=3,2,1"]
+    dialect = ["--dialect", params.dialect] if params.dialect != DEFAULT_DIALECT else []
+    beside = ["--beside", asked.beside] if asked.beside is not None else []
+    return " ".join(map(quoted, ["poise", "law", *given, "--temperature", "0.5", "--top-p", "0.8", *dialect, *beside]))

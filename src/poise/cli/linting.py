@@ -126,11 +126,11 @@ def record_of(found: Lint, model: str | None) -> LintRecord:
 
 
 def _following(found: Lint, asked: Asked) -> str:
-    """What an engine is given, where one was named; else a measurement."""
-    words = words_of(found.params)
+    """What an engine is given, where one was named; else a measurement, of an example where nothing is on."""
+    words = words_of(found.params) if found.params.steps else EXAMPLE.split() if asked.to is None else ["temperature=1"]
     if asked.to is not None:
         said = ["poise", "export", *words, "--to", asked.to]
-    elif asked.model is None:
+    elif asked.model is None and "guidance_scale" not in found.params.steps:  # measured without a second pass
         said = ["poise", "lint", *words, "--model", "smollm2"]
     else:
         said = ["poise", "lint", *words, "--to", "vllm"]
