@@ -211,7 +211,21 @@ def test_a_long_vocabulary_is_summed_up() -> None:
     t = trace(FakeEngine(), params(top_k=3), "hello", top=4)
     assert len(t.shown) == 4
     rest = 1 - sum(t.model[i] for i in t.shown)
-    assert f"8 others {rest:.3f} ·" in " ".join(str(t).split())
+    assert f"8 others {rest:.3f} cut" in " ".join(str(t).split())
+
+
+def test_the_others_are_cut_at_the_step_that_cuts_the_last_of_them() -> None:
+    """Of 0.4, 0.3, 0.2, 0.1 the nucleus leaves three, min-p two; XTC, where it strikes, one."""
+    said = {"top_p": 0.8, "min_p": 0.72, "xtc_probability": 0.5, "dialect": "llama.cpp"}
+    t = trace(np.log([0.4, 0.3, 0.2, 0.1]), params(**said), top=1)
+    assert t.shown == (1,)  # which XTC lifts to 0.714; at the other half of the steps token 0 is there
+    assert "3 others 0.700 0.667 0.571 cut 0.286" in " ".join(str(t).split())
+    t = trace(np.log([0.4, 0.3, 0.2, 0.1]), params(top_k=3, top_p=0.3, temperature=0.5, dialect="llama.cpp"), top=1)
+    assert "3 others 0.600 0.556 cut ·" in " ".join(str(t).split())
+    panels = law_spec(t)["vconcat"][0]["hconcat"]
+    assert [(p["data"]["values"][1]["kind"], p["data"]["values"][1]["said"]) for p in panels] == [
+        ("others", "0.600"), ("others", "0.556"), ("cut", "0.556 cut"), ("others", "·"),
+    ]  # fmt: skip
 
 
 def test_dry_breakers_of_a_toy_are_its_names() -> None:

@@ -143,7 +143,7 @@ def _names() -> Spec:
 
 def _panels(t: Trace, shown: Sequence[int], words: dict[int, str], end: float) -> Iterator[Spec]:
     before, rest = t.model, np.setdiff1d(np.arange(t.model.size), shown)
-    others = f"{rest.size:,} others"
+    others, rest_cut_by = f"{rest.size:,} others", t.cut_by(rest)
     titles = [("the model", f"{int((t.model > 0).sum()):,} tokens")]
     titles += [(f"{n}\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}{s.said}", _result(s)) for n, s in enumerate(t.steps, 1)]
     titles += [("drawn from", f"XTC strikes at {100 * t.strikes:g} %")] if t.strikes is not None else []
@@ -154,7 +154,8 @@ def _panels(t: Trace, shown: Sequence[int], words: dict[int, str], end: float) -
             gone = cut is not None and bool(cut[i])
             values.append(_bar(words[i], float(before[i] if gone else p[i]), "cut" if gone else "kept"))
         if rest.size:
-            values.append(_bar(others, float(p[rest].sum()), "others"))
+            gone = number == rest_cut_by
+            values.append(_bar(others, float((before if gone else p)[rest].sum()), "cut" if gone else "others"))
         yield _panel(values, [v["token"] for v in values], end, (title, result))
         before = p
 

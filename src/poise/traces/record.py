@@ -13,6 +13,7 @@ from poise.distances import EQUAL, total_variation
 from poise.errors import UsageError
 from poise.escapes import visible
 from poise.law import Row
+from poise.law.rows import Ids
 from poise.params import SamplingParams
 from poise.tables import Table, whole_html
 from poise.traces.fitting import fitted
@@ -90,6 +91,20 @@ class Trace:
         if self.plain:
             return text
         return "end of text" if token in self.ends else f"“{text}”" if text else f"token {token}"
+
+    def cut_by(self, tokens: int | Ids) -> int | None:
+        """The step that cuts a token, or the last of several.
+
+        Args:
+            tokens: one id, or an array of ids.
+
+        Returns:
+            Its number, from 1; None where something is left of them.
+        """
+        for number, step in enumerate(self.steps, 1):
+            if np.any(step.cut[tokens]) and not np.any(step.probabilities[tokens] > 0):
+                return number
+        return None
 
     def beside(self, other: Trace) -> Beside:
         """This law and another on the same next token.
@@ -211,7 +226,7 @@ def _token_tables(t: Trace) -> list[Table]:
     rest = t.model.size - len(t.shown)
     if rest:
         others = np.setdiff1d(np.arange(t.model.size), t.shown)
-        rows.append([f"{rest:,} others", *(_probability(float(p[others].sum())) for _, p in t.columns)])
+        rows.append([f"{rest:,} others", *_cells(t, others)])
     tables = []
     for first, end in _fitting([_GAP + max(len(n), _CELL) for n in names], room):
         head = ("token", *(f" {n}" for n in names[first:end]))
@@ -234,14 +249,11 @@ def _fitting(widths: Sequence[int], room: int) -> list[tuple[int, int]]:
     return stretches
 
 
-def _cells(t: Trace, token: int) -> list[str]:
-    """A token's probability in every column; the word cut in that of the step that cut it."""
-    cut_by = next((n for n, s in enumerate(t.steps, 1) if s.cut[token]), None)
-    cells = []
-    for number, (_, p) in enumerate(t.columns):
-        gone = number == cut_by
-        cells.append("cut" if gone else _probability(float(p[token])))
-    return cells
+def _cells(t: Trace, tokens: int | Ids) -> list[str]:
+    """What a token has in every column, or several together; the word cut in that of the step that cut the last."""
+    gone = t.cut_by(tokens)
+    sums = [float(p[tokens].sum()) for _, p in t.columns]
+    return ["cut" if number == gone else _probability(p) for number, p in enumerate(sums)]
 
 
 def _probability(p: float) -> str:
