@@ -151,6 +151,35 @@ def test_an_empty_file_of_settings_is_followed_by_an_example(run: Run, tmp_path:
     assert out.endswith("Next: poise lint temperature=0.7 top_p=0.9 --model smollm2")
 
 
+MANY = (
+    "temperature=0.7 top_p=0.9 repetition_penalty=1.1 presence_penalty=0.3 min_p=0.05 typical_p=0.95 top_k=9 "
+    "xtc_probability=0.5 penalty_last_n=64 dry_multiplier=1 dry_base=2 dry_allowed_length=1 dry_last_n=32"
+)
+
+
+@pytest.mark.parametrize("columns", [72, 80, 100])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "law fake 'the quiet ship sailed on and on and on' --top 2 --output-tokens 1,2 "
+        + " ".join(f"-p {word}" for word in MANY.split()),
+        "law --logits 3,2,1 --temperature 0.5 --top-p 0.8 --beside llama.cpp",
+        f"lint {MANY}",
+        f"lint {MANY} --to llama.cpp",
+        "lint temperature=0.7 top_p=0.9 --model fake --texts 2 --steps 2",
+    ],
+)
+def test_what_is_printed_fits_the_terminal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, line: str, columns: int
+) -> None:  # fmt: skip
+    """Apart from what is one word, or to be copied: the title of a lint and the following command."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = run(*shlex.split(line)).out.splitlines()
+    assert len(lines) > 3
+    whole = ("temperature=", "Next: poise")
+    assert [read for read in lines if len(read) > columns and not read.startswith(whole)] == []
+
+
 def test_a_strict_lint_ends_with_1(run: Run) -> None:
     assert run("lint", "temperature=0", "top_p=0.9", "--strict").code == 1
     assert run("lint", "temperature=0", "top_p=0.9", "--strict", "--json").code == 1

@@ -20,6 +20,7 @@ from poise.cli.flags import MODEL, whole_number
 from poise.cli.law_records import BesideRecord, LawRecord, PartingRecord, StepRecord
 from poise.cli.settings import with_setting_flags, words_of
 from poise.cli.terminal import quoted, show, show_json, wrapped
+from poise.cli.widths import room
 from poise.errors import UsageError
 from poise.exports.catalogue import TARGETS
 from poise.law import History
@@ -28,6 +29,7 @@ from poise.records import params_record
 from poise.reports.lawcharts import law_figure
 from poise.targets import checked_target, write_target
 from poise.traces import TOP, Beside, Trace
+from poise.traces.fitting import fitted
 
 TOY = "A toy distribution, instead of a model"
 SAID = "What was said before, for penalties"
@@ -119,7 +121,7 @@ def law(params: SamplingParams, asked: Asked, model: MaybeModel = None, prompt: 
     if asked.as_json:
         show_json(_record(found, subject, target))
         return
-    show("\n\n".join(t.text() for t in found.tables()))
+    show(fitted(found.tables(room()), room()))
     if isinstance(found, Beside):
         show("\n" + wrapped("\n".join(f"{s}." for s in found.sentences)))
     if target is not None:

@@ -16,6 +16,7 @@ from poise.cli.law_records import InfluenceRecord, LintRecord, RemarkRecord
 from poise.cli.progress import StepMeter
 from poise.cli.settings import EXAMPLE, HELP, read_settings, words_of
 from poise.cli.terminal import quoted, show, show_json, tell
+from poise.cli.widths import room
 from poise.errors import UsageError
 from poise.lints import STEPS, TEXTS, Lint
 from poise.params import SamplingParams
@@ -85,7 +86,7 @@ def lint(asked: Asked, words: Words = None) -> None:
     if asked.as_json:
         show_json(record_of(found, asked.model))
     else:
-        show(str(found))
+        show(found.text(room()))
         show(f"\nNext: {_following(found, asked)}")
     if asked.strict and not found.clean:
         raise typer.Exit(1)

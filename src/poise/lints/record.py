@@ -10,6 +10,7 @@ from typing import Any, Literal
 from poise.escapes import visible
 from poise.params import SamplingParams
 from poise.tables import Table, whole_html
+from poise.traces.fitting import fitted
 
 WIDTH = 96  # columns of a remark
 Level = Literal["error", "warning", "note"]
@@ -130,9 +131,18 @@ class Lint:
             lines += textwrap.wrap(visible(text), width, subsequent_indent=" " * 9, break_on_hyphens=False)
         return lines or ["nothing to remark"]
 
-    def __str__(self) -> str:
+    def text(self, width: int = WIDTH) -> str:
+        """What str() gives, for a terminal of some width.
+
+        Args:
+            width: columns of a line; the rows of a table stay whole.
+        """
         title, *measured = self.tables()
-        return "\n\n".join(["\n".join([visible(title.title), *self.lines()]), *(t.text() for t in measured)])
+        told = "\n".join([visible(title.title), *self.lines(width)])
+        return "\n\n".join([told, *([fitted(measured, width)] if measured else [])])
+
+    def __str__(self) -> str:
+        return self.text()
 
     def __repr__(self) -> str:
         return str(self)

@@ -41,6 +41,8 @@ def _fitted(table: Table, width: int) -> str:
 
 
 def _wrapped(text: str, width: int, indent: str) -> list[str]:
-    return textwrap.wrap(
-        visible(text), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
-    ) or [""]  # fmt: skip
+    lines = textwrap.wrap(
+        visible(text), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False,
+        break_long_words=False,
+    )  # fmt: skip
+    return lines or [""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -23,6 +24,7 @@ WIDTH = 98  # columns of a terminal beyond which steps have numbers for names
 LONGEST = 18  # characters of a token's text in a table
 NAMED = 3  # tokens that a sentence names
 _INDENT, _GAP, _CELL = 2, 2, 5
+_FIGURES = 36  # columns that a step's number and its figures take beside its name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,11 +125,15 @@ class Trace:
         far = total_variation(self.probabilities, other.probabilities)
         return Beside(self, other, _parting(self, other, far), far)
 
-    def tables(self) -> list[Table]:
-        """The steps with what they cut, and the probabilities of the likeliest tokens after each."""
+    def tables(self, width: int = WIDTH) -> list[Table]:
+        """The steps with what they cut, and the probabilities of the likeliest tokens after each.
+
+        Args:
+            width: columns that a row may take.
+        """
         title = f"{self.about}, by the steps of {self.params.dialect}"
         notes = [*([_MOVED] if self.steps else []), *self.notes]
-        return [Table(title, _HEAD, _step_rows(self), notes), *_token_tables(self)]
+        return [Table(title, _HEAD, _step_rows(self, width), notes), *_token_tables(self, width)]
 
     def __str__(self) -> str:
         return fitted(self.tables(), WIDTH)
@@ -185,9 +191,13 @@ class Beside:
             f"Total variation {self.total_variation:.4f}: {share} {names} give different tokens",
         ]
 
-    def tables(self) -> list[Table]:
-        """The tables of both laws."""
-        return [*self.left.tables(), *self.right.tables()]
+    def tables(self, width: int = WIDTH) -> list[Table]:
+        """The tables of both laws.
+
+        Args:
+            width: columns that a row may take.
+        """
+        return [*self.left.tables(width), *self.right.tables(width)]
 
     def __str__(self) -> str:
         said = "\n".join(f"{sentence}." for sentence in map(visible, self.sentences))
@@ -204,29 +214,31 @@ _HEAD = ("", "step", " kept", " cut here", " moved")
 _MOVED = "moved: total-variation distance from the row above, 0 to 1; of a mere cut, its mass"
 
 
-def _step_rows(t: Trace) -> list[list[str]]:
+def _step_rows(t: Trace, width: int) -> list[list[str]]:
     rows = [["0", "the model", f"{int(np.count_nonzero(t.model)):,}", "", ""]]
     for number, s in enumerate(t.steps, 1):
         cut = f"{100 * s.cut_mass:.1f} %" if s.cut.any() else ""
         moved = "nothing" if s.moved <= EQUAL and not s.cut.any() else f"{s.moved:.3f}"
-        rows.append([str(number), s.said, f"{s.kept:,}", cut, moved])
+        first, *more = textwrap.wrap(s.said, width - _FIGURES, break_long_words=False, break_on_hyphens=False)
+        rows += [[str(number), first, f"{s.kept:,}", cut, moved], *(["", f"  {said}", "", "", ""] for said in more)]
     if t.strikes is not None:
         rows.append(["", "drawn from", f"{int(np.count_nonzero(t.probabilities)):,}", "", ""])
     return rows
 
 
-def _token_tables(t: Trace) -> list[Table]:
+def _token_tables(t: Trace, width: int) -> list[Table]:
     """Tokens down, steps across: by name where the names have room, else by number, in as many tables as it takes."""
     words = [t.word(i) for i in t.shown]
     names = [name for name, _ in t.columns]
-    room = WIDTH - _INDENT - max(map(len, ["token", *words]))
+    rest = t.model.size - len(t.shown)
+    summed = [f"{rest:,} others"] if rest else []
+    room = width - _INDENT - max(map(len, ["token", *words, *summed]))
     if sum(_GAP + max(len(n), _CELL) for n in names) > room:
         names = [n if n in ("model", "drawn from") else str(i) for i, n in enumerate(names)]
     rows = [[word, *_cells(t, i)] for word, i in zip(words, t.shown, strict=True)]
-    rest = t.model.size - len(t.shown)
-    if rest:
+    if summed:
         others = np.setdiff1d(np.arange(t.model.size), t.shown)
-        rows.append([f"{rest:,} others", *_cells(t, others)])
+        rows.append([*summed, *_cells(t, others)])
     tables = []
     for first, end in _fitting([_GAP + max(len(n), _CELL) for n in names], room):
         head = ("token", *(f" {n}" for n in names[first:end]))
