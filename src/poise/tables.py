@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,8 +26,11 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
 
-    def text(self) -> str:
+    def text(self, width: int | None = None) -> str:
         """The table with aligned columns.
+
+        Args:
+            width: columns of a line, in which title and notes are wrapped; rows stay whole. None wraps nothing.
 
         >>> print(Table("Lengths", ("of", " tokens"), [["a", "8"], ["bc", "16"]]).text())
         Lengths
@@ -34,6 +38,14 @@ class Table:
           --  ------
           a        8
           bc      16
+        >>> print(Table("Of two lengths", ("of",), [["a"]], ["counted by hand"]).text(12))
+        Of two
+        lengths
+          of
+          --
+          a
+          counted by
+          hand
         """
         lines = [[h.strip() for h in self.head], *([visible(c) for c in row] for row in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.head))]
@@ -43,7 +55,10 @@ class Table:
             "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip()
             for line in lines
         ]
-        return "\n".join([visible(self.title), *(f"  {s}" for s in shown), *(f"  {visible(n)}" for n in self.notes)])
+        title, notes = visible(self.title), [f"  {visible(n)}" for n in self.notes]
+        if width is not None:
+            title, notes = _wrapped(title, width, ""), [_wrapped(n, width, "  ") for n in notes]
+        return "\n".join([title, *(f"  {s}" for s in shown), *notes])
 
     def html(self) -> str:
         """The table for a notebook, escaped."""
@@ -54,9 +69,16 @@ class Table:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 
 
-def whole_text(notes: Sequence[str], tables: Sequence[Table]) -> str:
+def _wrapped(text: str, width: int, indent: str) -> str:
+    return textwrap.fill(
+        text.strip(), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False,
+        break_long_words=False,
+    )  # fmt: skip
+
+
+def whole_text(notes: Sequence[str], tables: Sequence[Table], width: int | None = None) -> str:
     """Tables to print, after what to know before trusting them."""
-    return "\n\n".join([*(f"Note: {visible(n)}." for n in notes), *(t.text() for t in tables)])
+    return "\n\n".join([*(f"Note: {visible(n)}." for n in notes), *(t.text(width) for t in tables)])
 
 
 def whole_html(notes: Sequence[str], tables: Sequence[Table]) -> str:

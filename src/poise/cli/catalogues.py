@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import poise
 from poise.cli.evidence import JsonFlag
 from poise.cli.flags import LIST_FLAGS, flag
 from poise.cli.schemas import Item, Listed, UseCaseRecord
-from poise.cli.terminal import quoted, show, show_json
+from poise.cli.terminal import quoted, room, show, show_json
 from poise.errors import UsageError
 from poise.params import DIALECTS, PARAMETERS
 from poise.tables import Table
@@ -41,7 +40,7 @@ def _shown(kind: str, items: list[Item]) -> str:
     details = [name for name in (items[0].details if items else []) if name not in UNSHOWN]
     cells = [[i.name, *(i.details[name] for name in details)] for i in items]
     taken = sum(max(len(row[c]) for row in [["name", *details], *cells]) + 2 for c in range(len(details) + 1))
-    width = max(40, min(120, shutil.get_terminal_size((WIDEST, 24)).columns) - taken - 4)
+    width = max(40, room(WIDEST) - taken - 4)
     rows: list[list[str]] = []
     for cell, item in zip(cells, items, strict=True):
         first, *more = textwrap.wrap(item.meaning, width, break_on_hyphens=False) or [""]

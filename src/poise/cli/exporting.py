@@ -17,7 +17,7 @@ from poise.cli.evidence import JsonFlag, reading
 from poise.cli.export_records import Exported, Imported, LossRecord, OutcomeRecord
 from poise.cli.flags import MODEL, AllowFlag, allow_named
 from poise.cli.settings import EXAMPLE, HELP, read_settings, words_of
-from poise.cli.terminal import quoted, show, show_json, tell, wrapped
+from poise.cli.terminal import quoted, room, show, show_json, tell, wrapped
 from poise.errors import ParameterError, UsageError
 from poise.exports.catalogue import TARGETS, find_form, find_target
 from poise.exports.outcome import Outcome
@@ -109,10 +109,8 @@ def export(asked: Asked, words: Words = None) -> None:
 
 
 def _shown(found: poise.Export) -> str:
-    """The table as it is, what stands below it as wide as the terminal."""
-    table = found.table()
-    below = wrapped("\n".join(f"  {note}" for note in table.notes))
-    return "\n".join([replace(table, notes=()).text(), *([below] if table.notes else [])])
+    """The table as it is, what stands around it as wide as the terminal."""
+    return found.table().text(room())
 
 
 def _check(asked: Asked) -> None:

@@ -19,17 +19,16 @@ from poise.cli.evidence import JsonFlag
 from poise.cli.flags import MODEL, whole_number
 from poise.cli.law_records import BesideRecord, LawRecord, PartingRecord, StepRecord
 from poise.cli.settings import with_setting_flags, words_of
-from poise.cli.terminal import quoted, show, show_json, wrapped
-from poise.cli.widths import room
+from poise.cli.terminal import quoted, room, show, show_json, wrapped
 from poise.errors import UsageError
 from poise.exports.catalogue import TARGETS
 from poise.law import History
 from poise.params import DEFAULT_DIALECT, SamplingParams
 from poise.records import params_record
 from poise.reports.lawcharts import law_figure
+from poise.tables import whole_text
 from poise.targets import checked_target, write_target
 from poise.traces import TOP, Beside, Trace
-from poise.traces.fitting import fitted
 
 TOY = "A toy distribution, instead of a model"
 SAID = "What was said before, for penalties"
@@ -121,7 +120,7 @@ def law(params: SamplingParams, asked: Asked, model: MaybeModel = None, prompt: 
     if asked.as_json:
         show_json(_record(found, subject, target))
         return
-    show(fitted(found.tables(room()), room()))
+    show(whole_text((), found.tables(room()), room()))
     if isinstance(found, Beside):
         show("\n" + wrapped("\n".join(f"{s}." for s in found.sentences)))
     if target is not None:

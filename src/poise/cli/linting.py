@@ -15,8 +15,7 @@ from poise.cli.flags import MODEL, whole_number
 from poise.cli.law_records import InfluenceRecord, LintRecord, RemarkRecord
 from poise.cli.progress import StepMeter
 from poise.cli.settings import EXAMPLE, HELP, read_settings, words_of
-from poise.cli.terminal import quoted, show, show_json, tell
-from poise.cli.widths import room
+from poise.cli.terminal import quoted, room, show, show_json, tell
 from poise.errors import UsageError
 from poise.lints import STEPS, TEXTS, Lint
 from poise.params import SamplingParams

@@ -113,9 +113,18 @@ def _in_bytes(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", as_given))
 
 
+def room(unknown: int = 80) -> int:
+    """Columns of the terminal, within what reads well.
+
+    Args:
+        unknown: where no terminal says it.
+    """
+    return max(40, min(120, shutil.get_terminal_size((unknown, 24)).columns))
+
+
 def wrapped(text: str) -> str:
     """The text with long lines broken at the terminal's width, at most 120, each under its own indent."""
-    width = min(120, shutil.get_terminal_size().columns)
+    width = room()
     lines = []
     for line in text.split("\n"):
         indent = " " * (len(line) - len(line.lstrip(" ")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# Each is followed by one word. Source: llama.cpp 0c1e57098, common/arg.cpp.
+# Each is followed by one word. Checked against common/arg.cpp of llama-cpp-python 0.3.36, which lacks some older ones.
 WITH_VALUE = (
     "-m", "--model", "-mu", "--model-url", "-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "-hft", "--hf-token", "-dr",
     "--docker-repo", "-a", "--alias", "--tags", "-p", "--prompt", "-sys", "--system-prompt", "-sysf",

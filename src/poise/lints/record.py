@@ -10,7 +10,6 @@ from typing import Any, Literal
 from poise.escapes import visible
 from poise.params import SamplingParams
 from poise.tables import Table, whole_html
-from poise.traces.fitting import fitted
 
 WIDTH = 96  # columns of a remark
 Level = Literal["error", "warning", "note"]
@@ -139,7 +138,7 @@ class Lint:
         """
         title, *measured = self.tables()
         told = "\n".join([visible(title.title), *self.lines(width)])
-        return "\n\n".join([told, *([fitted(measured, width)] if measured else [])])
+        return "\n\n".join([told, *(table.text(width) for table in measured)])
 
     def __str__(self) -> str:
         return self.text()

@@ -16,8 +16,7 @@ from poise.escapes import visible
 from poise.law import Row
 from poise.law.rows import Ids
 from poise.params import SamplingParams
-from poise.tables import Table, whole_html
-from poise.traces.fitting import fitted
+from poise.tables import Table, whole_html, whole_text
 from poise.traces.own import lacking
 
 WIDTH = 98  # columns of a terminal beyond which steps have numbers for names
@@ -136,7 +135,7 @@ class Trace:
         return [Table(title, _HEAD, _step_rows(self, width), notes), *_token_tables(self, width)]
 
     def __str__(self) -> str:
-        return fitted(self.tables(), WIDTH)
+        return whole_text((), self.tables(), WIDTH)
 
     def __repr__(self) -> str:
         return str(self)
@@ -201,7 +200,7 @@ class Beside:
 
     def __str__(self) -> str:
         said = "\n".join(f"{sentence}." for sentence in map(visible, self.sentences))
-        return f"{fitted(self.tables(), WIDTH)}\n\n{said}"
+        return f"{whole_text((), self.tables(), WIDTH)}\n\n{said}"
 
     def __repr__(self) -> str:
         return str(self)
